@@ -1,0 +1,1 @@
+"""The rules for one job: states, transitions, retry, admission, limits, errors and IDs. Pure."""

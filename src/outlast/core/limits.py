@@ -1,0 +1,49 @@
+"""Every bound in one place: nothing that a client or a job can send is without one."""
+
+from typing import Final
+
+MICROSECOND: Final = 1
+MILLISECOND: Final = 1_000
+SECOND: Final = 1_000_000
+MINUTE: Final = 60 * SECOND
+HOUR: Final = 60 * MINUTE
+DAY: Final = 24 * HOUR
+
+ATTEMPTS_DEFAULT: Final = 4
+ATTEMPTS_MAX: Final = 1_000
+LOST_MAX: Final = 3  # a job that kills this many workers is dead-lettered, whatever its attempts
+
+HEARTBEAT_US: Final = 10 * SECOND
+LEASE_US: Final = 30 * SECOND
+SWEEP_US: Final = 1 * SECOND  # how stale a missed wake-up can leave anyone
+DEATH_POLL_US: Final = 250 * MILLISECOND  # how often a node tries the file locks of the others
+
+PRIORITY_MIN: Final = -100
+PRIORITY_MAX: Final = 100
+DURATION_MAX_US: Final = 3_660 * DAY
+
+BODY_BYTES_MAX: Final = 256 * 1024
+ARGS_BYTES_MAX: Final = 256 * 1024
+RESULT_BYTES_MAX: Final = 1024 * 1024
+JSON_DEPTH_MAX: Final = 64
+JSON_DIGITS_MAX: Final = 1_000
+
+NAME_CHARS_MAX: Final = 200
+KEY_CHARS_MAX: Final = 255
+TAGS_MAX: Final = 20
+BATCH_MAX: Final = 1_000
+PAGE_MAX: Final = 500
+PAGE_DEFAULT: Final = 50
+WAIT_SECONDS_MAX: Final = 60
+NOTIFY_MAX: Final = 10
+
+KEY_TTL_US: Final = 7 * DAY  # how long an idempotency key is remembered
+
+PROGRESS_EVERY_US: Final = 250 * MILLISECOND
+PROGRESS_IDLE_US: Final = 5 * SECOND
+LOG_LINES_MAX: Final = 10_000  # per attempt
+LOG_LINE_CHARS_MAX: Final = 8_192
+ARTIFACTS_MAX: Final = 1_000
+STEP_RESULT_BYTES_MAX: Final = 1024 * 1024
+ERROR_MESSAGE_CHARS_MAX: Final = 4_096
+TRACEBACK_CHARS_MAX: Final = 32_768
