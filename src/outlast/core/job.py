@@ -1,0 +1,214 @@
+"""What is known of a job: as submitted, as stored, as leased to a worker, and each event of it."""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from outlast.core.limits import ATTEMPTS_DEFAULT, KEY_TTL_US
+from outlast.core.status import Status
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewJob:
+    """A job to be inserted; delays are relative, because the store adds its own now."""
+
+    id: str
+    task: str
+    args: str = "{}"  # a JSON object
+    tenant: str = ""
+    queue: str = "default"
+    priority: int = 0
+    delay_us: int = 0
+    run_at_us: int | None = None
+    max_attempts: int = ATTEMPTS_DEFAULT
+    timeout_us: int | None = None
+    expires_in_us: int | None = None
+    concurrency_key: str | None = None
+    tags: str = "[]"  # a JSON array of strings
+    notify: str = "[]"  # a JSON array of targets
+    key: str | None = None  # the idempotency key
+    fingerprint: str = ""  # of the request, to tell a repeat from a reuse of the key
+    key_ttl_us: int = KEY_TTL_US
+    max_depth: int | None = None  # refuse when as many of the queue's jobs already wait
+
+
+@dataclass(frozen=True, slots=True)
+class Inserted:
+    """What became of one insert: `created`, `duplicate`, `conflict` (key reused) or `full`."""
+
+    id: str
+    outcome: str
+    at_us: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRecord:
+    """A job's row; folding its history gives the same (see `core.fold`)."""
+
+    id: str
+    number: int  # the order of insertion, which is the order of claiming
+    tenant: str
+    task: str
+    queue: str
+    status: Status
+    priority: int
+    attempt: int
+    max_attempts: int
+    token: int
+    lost: int
+    run: int
+    seq: int  # the sequence number of its last event; also its version
+    args: str
+    submitted_at: int
+    run_at: int
+    started_at: int | None
+    finished_at: int | None
+    expires_at: int | None
+    cancel_requested_at: int | None
+    timeout_us: int | None
+    holder: str | None
+    concurrency_key: str | None
+    key: str | None
+    tags: str
+    notify: str
+    progress: str | None
+    result: str | None
+    error: str | None
+    artifacts: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A claimed job in a worker's hands; `token` fences everything the worker writes for it."""
+
+    id: str
+    task: str
+    queue: str
+    args: str
+    token: int
+    attempt: int
+    max_attempts: int
+    lost: int
+    run: int
+    priority: int
+    timeout_us: int | None
+    cancel_requested: bool
+    key: str | None
+    tenant: str
+    holder: str
+    submitted_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One entry of a job's history; `position` orders all events of a ledger, `seq` one job's."""
+
+    position: int
+    job_id: str
+    seq: int
+    type: str
+    at: int
+    data: str  # a JSON object
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """What a worker asks for: up to `limit` jobs of these queues, in this order of queues."""
+
+    holder: str
+    queues: tuple[str, ...]
+    limit: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """Which jobs; every field that is set must hold."""
+
+    ids: tuple[str, ...] | None = None
+    tenant: str | None = None
+    status: Status | None = None
+    queue: str | None = None
+    task: str | None = None
+    tag: str | None = None
+    text: str | None = None  # part of the id, task, arguments or error
+    holder: str | None = None
+    cancel_requested: bool = False
+    submitted_after: int | None = None
+    submitted_before: int | None = None
+    due_before: int | None = None
+    expired_before: int | None = None
+    fingerprint: str | None = None  # of the error
+    ahead_of: str | None = None  # would be claimed before this job
+    discarded: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A window on a list: after the job with this number, newest first unless `oldest_first`."""
+
+    limit: int = 50
+    after: int | None = None
+    oldest_first: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Doc:
+    """A small versioned record: a queue's settings, a worker's presence, an API key."""
+
+    kind: str
+    key: str
+    version: int
+    doc: str
+    lease_until: int | None = None
+
+
+EVERYTHING: Final = Filter()
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """A change as data: the store compares (`id`, `source`, `token`) and sets, and never decides.
+
+    `token` is None only for jobs that nobody holds. `target` None leaves the status as it is.
+    """
+
+    id: str
+    source: Status
+    token: int | None
+    target: Status | None
+    event: str
+    data: str = "{}"
+    delay_us: int = 0  # from the store's now to the job's run_at
+    attempt: int | None = None
+    lost: int | None = None
+    rerun: bool = False  # counts a new run and clears what the last one left
+    cancel: bool = False  # notes that cancellation was asked for
+    unless_cancelled: bool = False  # refuse when cancellation was asked for
+    result: str | None = None
+    error: str | None = None
+    progress: str | None = None
+    artifact: str | None = None  # one JSON object to append
+    priority: int | None = None
+    queue: str | None = None
+    max_attempts: int | None = None
+    discard: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a transition was accepted; when not, how the job stands instead."""
+
+    id: str
+    accepted: bool
+    seq: int = 0
+    status: Status | None = None  # None: there is no such job
+    token: int = 0
+    cancel_requested: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What a prune removed."""
+
+    jobs: int = 0
+    keys: int = 0
+    ids: tuple[str, ...] = field(default=())

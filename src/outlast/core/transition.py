@@ -1,0 +1,138 @@
+"""The transitions of a job as values: retry, dead-lettering, give-back and cancel are data."""
+
+import json
+from dataclasses import replace
+
+from outlast.core.job import JobRecord, Lease, Transition, Verdict
+from outlast.core.limits import LOST_MAX
+from outlast.core.retry import LOST_BACKOFF, Backoff
+from outlast.core.status import UNSTARTED, Status
+
+
+def completed(lease: Lease, result: str | None) -> Transition:
+    """End a leased job well."""
+    return Transition(
+        lease.id, Status.PROCESSING, lease.token, Status.COMPLETED, "completed", result=result
+    )
+
+
+def amended(lease: Lease, event: str, data: str, *, progress: str | None = None,
+            artifact: str | None = None) -> Transition:
+    """Note progress, a step, a log line or an artifact of a leased job, which goes on."""
+    return Transition(
+        lease.id, Status.PROCESSING, lease.token, None, event, data,
+        progress=progress, artifact=artifact,
+    )
+
+
+def failed(lease: Lease, error: dict[str, object], *, backoff: Backoff, dice: float,
+           after_us: int | None = None) -> Transition:
+    """Fail an attempt: another one after the backoff, or dead-letter when none is left.
+
+    `error["retryable"]` False dead-letters at once. `dice` is a random number in [0, 1);
+    `after_us` overrides the backoff (a server's Retry-After, say).
+    """
+    if not error.get("retryable", True) or lease.attempt >= lease.max_attempts:
+        return _ended(lease, error)
+    delay = backoff.delay_us(lease.attempt, dice) if after_us is None else after_us
+    return Transition(
+        lease.id, Status.PROCESSING, lease.token,
+        Status.SCHEDULED if delay else Status.PENDING, "retrying",
+        json.dumps({"attempt": lease.attempt, "delay_us": delay, "error": error}),
+        delay_us=delay, error=json.dumps(error), unless_cancelled=True,
+    )
+
+
+def lost(lease: Lease, *, reason: str, at: str, dice: float) -> Transition:
+    """Take a job back from a dead worker: it counts as an attempt and against its own bound."""
+    count = lease.lost + 1
+    error: dict[str, object] = {
+        "type": "WorkerLost",
+        "message": f"the worker was lost while it ran attempt {lease.attempt}: {reason}",
+        "attempt": lease.attempt, "at": at, "retryable": True,
+    }
+    if lease.cancel_requested:
+        return cancelled(lease, "cancelled by request; its worker was lost")
+    if lease.attempt >= lease.max_attempts or count >= LOST_MAX:
+        end = _ended(lease, {**error, "reason": "crashed" if count >= LOST_MAX else "lost"})
+        return replace(end, lost=count)
+    # The first loss is most often a deploy or a machine, so the job runs again at once.
+    delay = 0 if count == 1 else LOST_BACKOFF.delay_us(count - 1, dice)
+    return Transition(
+        lease.id, Status.PROCESSING, lease.token,
+        Status.SCHEDULED if delay else Status.PENDING, "heartbeat-lost",
+        json.dumps({"attempt": lease.attempt, "lost": count, "delay_us": delay, "error": error}),
+        delay_us=delay, lost=count, error=json.dumps(error), unless_cancelled=True,
+    )
+
+
+def _ended(lease: Lease, error: dict[str, object]) -> Transition:
+    return Transition(
+        lease.id, Status.PROCESSING, lease.token, Status.FAILED, "failed",
+        json.dumps({"error": error}), error=json.dumps(error),
+    )
+
+
+def released(lease: Lease) -> Transition:
+    """Give a job back on a graceful stop; it costs no attempt and keeps its place in the queue."""
+    return Transition(
+        lease.id, Status.PROCESSING, lease.token, Status.PENDING, "released",
+        json.dumps({"attempt": lease.attempt - 1}), attempt=lease.attempt - 1,
+        unless_cancelled=True,
+    )
+
+
+def cancelled(lease: Lease, reason: str) -> Transition:
+    """End a leased job that was asked to stop."""
+    return Transition(
+        lease.id, Status.PROCESSING, lease.token, Status.CANCELLED, "cancelled",
+        json.dumps({"reason": reason}),
+    )
+
+
+def after_refusal(lease: Lease, verdict: Verdict) -> Transition | None:
+    """Say what to do after a refused way back to the queue: cancel if that was asked, else nothing."""
+    still_held = verdict.status is Status.PROCESSING and verdict.token == lease.token
+    if still_held and verdict.cancel_requested:
+        return cancelled(lease, "cancelled by request")
+    return None
+
+
+def cancel(job_id: str, status: Status, *, reason: str) -> Transition | None:
+    """Ask a job in this state to stop: at once when not started, by request when it runs."""
+    data = json.dumps({"reason": reason})
+    if status in UNSTARTED:
+        return Transition(job_id, status, None, Status.CANCELLED, "cancelled", data)
+    if status is Status.PROCESSING:
+        return Transition(
+            job_id, status, None, None, "cancelling", data, cancel=True, unless_cancelled=True
+        )
+    return None
+
+
+def redriven(job_id: str, status: Status) -> Transition | None:
+    """Run a failed or cancelled job again: a new run of the same ID, attempts counted anew."""
+    if status not in {Status.FAILED, Status.CANCELLED}:
+        return None
+    return Transition(
+        job_id, status, None, Status.PENDING, "redriven", attempt=0, lost=0, rerun=True
+    )
+
+
+def discarded(job_id: str, reason: str) -> Transition:
+    """Take a failed job off the dead letters without running it again."""
+    return Transition(
+        job_id, Status.FAILED, None, None, "discarded", json.dumps({"reason": reason}), discard=True
+    )
+
+
+def due(record: JobRecord) -> Transition:
+    """Make a scheduled job runnable."""
+    return Transition(record.id, Status.SCHEDULED, None, Status.PENDING, "due")
+
+
+def expired(record: JobRecord) -> Transition:
+    """End a job that was not started in time."""
+    return Transition(
+        record.id, record.status, None, Status.CANCELLED, "cancelled", '{"reason": "expired"}'
+    )
