@@ -1,0 +1,1 @@
+"""Outlast runs work that outlasts the request."""

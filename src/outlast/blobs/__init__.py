@@ -1,0 +1,1 @@
+"""Result files and large payloads, behind one small protocol."""

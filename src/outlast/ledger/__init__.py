@@ -1,0 +1,1 @@
+"""Status tracking: the truth about every job, behind one small protocol."""

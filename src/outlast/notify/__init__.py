@@ -1,0 +1,1 @@
+"""What tells people: webhooks, e-mail, web push and the live stream."""

@@ -1,0 +1,1 @@
+"""What ships for testing: conformance suites, the simulator, fixtures for users."""

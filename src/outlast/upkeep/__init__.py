@@ -1,0 +1,1 @@
+"""The loops that keep the promises: promote, reap, relay, tick, prune, scale."""

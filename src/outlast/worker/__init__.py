@@ -1,0 +1,1 @@
+"""The worker pool: receive, claim, execute, commit, and never lose a lease unnoticed."""

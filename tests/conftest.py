@@ -1,0 +1,39 @@
+"""What every test relies on: one event loop backend, and no test that vanishes in silence."""
+
+import os
+
+import pytest
+
+ROOT_REASON = "needs root: run the tests as root, as CI does"
+REQUIRE = "OUTLAST_REQUIRE"
+
+
+@pytest.fixture(scope="session")
+def anyio_backend():
+    """Run every async test on asyncio, the only backend the product has."""
+    return "asyncio"
+
+
+def pytest_collection_modifyitems(config, items):
+    """Without root, skip the tests that need it; where CI requires root, fail instead."""
+    required = os.environ.get(REQUIRE, "").split(",")
+    if os.geteuid() == 0:
+        return
+    needy = [item for item in items if item.get_closest_marker("root")]
+    if needy and "root" in required:
+        raise pytest.UsageError(f"{REQUIRE} asks for root, and {len(needy)} tests need it")
+    for item in needy:
+        item.add_marker(pytest.mark.skip(reason=ROOT_REASON))
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Say aloud what was not tested for want of root."""
+    missed = [
+        report
+        for report in terminalreporter.stats.get("skipped", [])
+        if isinstance(report.longrepr, tuple) and ROOT_REASON in report.longrepr[2]
+    ]
+    if missed:
+        terminalreporter.write_line(
+            f"WARNING: {len(missed)} tests that need root did NOT run", red=True, bold=True
+        )
