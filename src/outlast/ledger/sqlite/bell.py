@@ -1,0 +1,102 @@
+"""Wake-ups between the processes that share a file: a datagram to every listener's socket."""
+
+import asyncio
+import os
+import socket
+import tempfile
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+
+from outlast.core.errors import UnavailableError
+
+
+def meeting_place(path: str) -> Path:
+    """Return the private folder where the processes that share this file leave sockets and locks."""
+    digest = sha256(os.path.realpath(path).encode()).hexdigest()[:16]
+    # Socket paths are limited to 107 bytes, so they can't lie beside the file.
+    parent = Path(tempfile.gettempdir()) / f"outlast-{os.getuid()}"
+    folder = parent / digest
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if parent.stat().st_uid != os.getuid():
+        raise UnavailableError(f"{parent} belongs to another user", hint="remove it, or set TMPDIR")
+    parent.chmod(0o700)
+    return folder
+
+
+class SocketBell:
+    """Rings across processes. A full or dead socket is ignored: whoever waits also sweeps."""
+
+    def __init__(self, path: str, name: Callable[[], str]) -> None:
+        self._folder = meeting_place(path)
+        self._name = name
+        self._out = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._out.setblocking(False)
+        self._in: socket.socket | None = None
+        self._at: Path | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._rung = asyncio.Event()
+
+    def ring(self) -> None:
+        """Wake every listener of this ledger, in this process and the others."""
+        try:
+            names = os.listdir(self._folder)  # noqa: PTH208 - on every commit, so the cheap way
+        except OSError:
+            return
+        for name in names:
+            if not name.endswith(".bell"):
+                continue
+            target = f"{self._folder}/{name}"
+            try:
+                self._out.sendto(b"", target)
+            except BlockingIOError:
+                continue  # it has wake-ups waiting already
+            except ConnectionRefusedError:
+                Path(target).unlink(missing_ok=True)  # its process died
+            except OSError:
+                continue
+
+    async def wait(self, timeout: float) -> None:
+        """Return when the bell rang since the last wait, or after `timeout` seconds."""
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            self._listen(loop)
+        try:
+            async with asyncio.timeout(timeout):
+                await self._rung.wait()
+        except TimeoutError:
+            return
+        self._rung.clear()
+
+    def _listen(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._hang_up()
+        self._at = self._folder / f"{self._name()}.bell"
+        self._in = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._in.setblocking(False)
+        self._in.bind(str(self._at))
+        self._rung = asyncio.Event()
+        self._rung.set()  # what was rung before the socket was there
+        loop.add_reader(self._in.fileno(), self._hear)
+        self._loop = loop
+
+    def _hear(self) -> None:
+        assert self._in is not None  # noqa: S101 - the reader is removed before the socket
+        try:
+            while True:
+                self._in.recv(1)
+        except BlockingIOError:
+            self._rung.set()
+
+    def _hang_up(self) -> None:
+        if self._in is not None and self._loop is not None:
+            if not self._loop.is_closed():
+                self._loop.remove_reader(self._in.fileno())
+            self._in.close()
+        if self._at is not None:
+            self._at.unlink(missing_ok=True)
+        self._in = self._at = self._loop = None
+
+    def close(self) -> None:
+        """Stop listening and remove the socket."""
+        self._hang_up()
+        self._out.close()

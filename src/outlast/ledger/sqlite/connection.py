@@ -1,0 +1,80 @@
+"""Opens the ledger's file with the only settings under which its promises hold."""
+
+from collections.abc import Callable
+from pathlib import Path
+from threading import Event
+from typing import Final
+
+import apsw
+
+from outlast.core.errors import CapabilityError, CorruptError, OutlastError, UnavailableError
+
+# Below this, two connections that write and checkpoint at once can corrupt the file
+# (sqlite.org/wal.html, section "WAL-reset bug").
+SQLITE_MIN: Final = 3_051_003
+BUSY_DEADLINE_S: Final = 10.0
+_PAUSES_S: Final = (0.0002, 0.0005, 0.001, 0.002)
+
+
+def connect(path: str) -> apsw.Connection:
+    """Open the file for reading and writing; raise with one clear sentence when that fails."""
+    if apsw.SQLITE_VERSION_NUMBER < SQLITE_MIN:
+        raise CapabilityError(
+            f"SQLite {apsw.sqlite_lib_version()} has a bug that corrupts shared files: "
+            "expected 3.51.3 or newer",
+            hint="pip install --upgrade apsw",
+        )
+    if not Path(path).parent.is_dir():
+        raise UnavailableError(
+            f"can't open the ledger {path}: its folder does not exist",
+            hint="make the folder, or give another --ledger",
+        )
+    try:
+        connection = apsw.Connection(path)
+        connection.set_busy_handler(_patient())
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA mmap_size = 0")
+        connection.execute("PRAGMA cache_size = -16000")
+        connection.execute("PRAGMA journal_size_limit = 67108864")
+    except apsw.Error as error:
+        raise translated(error, path) from error
+    return connection
+
+
+def _patient() -> Callable[[int], bool]:
+    """Wait for the write lock in short steps: SQLite's own handler sleeps up to 100 ms at once."""
+    pause = Event()
+    limit = int(BUSY_DEADLINE_S / _PAUSES_S[-1])
+
+    def wait(tries: int) -> bool:
+        pause.wait(_PAUSES_S[min(tries, len(_PAUSES_S) - 1)])
+        return tries < limit
+
+    return wait
+
+
+def translated(error: Exception, path: str) -> OutlastError:
+    """Turn a driver's error into ours; drivers' errors never leave the ledger."""
+    match error:
+        case OutlastError():
+            return error
+        case apsw.BusyError() | apsw.LockedError():
+            return UnavailableError(
+                f"the ledger {path} is busy: no write lock within {BUSY_DEADLINE_S:g} s",
+                hint="look for a process that holds a transaction open on it",
+            )
+        case apsw.FullError():
+            return UnavailableError(f"the disk of the ledger {path} is full", hint="free some space")
+        case apsw.CorruptError() | apsw.NotADBError():
+            return CorruptError(
+                f"the ledger {path} is damaged or no SQLite file: {error}",
+                hint="restore a backup, or give another --ledger",
+            )
+        case apsw.CantOpenError() | apsw.ReadOnlyError() | apsw.PermissionsError():
+            return UnavailableError(
+                f"can't open the ledger {path} for writing: {error}",
+                hint="check the folder's permissions",
+            )
+        case _:
+            return UnavailableError(f"the ledger {path} failed: {type(error).__name__}: {error}")

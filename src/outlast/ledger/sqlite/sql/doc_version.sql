@@ -1,0 +1,1 @@
+SELECT version FROM doc WHERE kind = :kind AND key = :key

@@ -1,0 +1,1 @@
+INSERT INTO event (job, seq, type, at, data) VALUES (?, ?, ?, ?, ?)

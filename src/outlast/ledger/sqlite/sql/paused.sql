@@ -1,0 +1,1 @@
+SELECT key FROM doc WHERE kind = 'queue' AND json_extract(doc, '$.paused')

@@ -1,0 +1,1 @@
+SELECT submitted_at FROM job WHERE id = :id

@@ -1,0 +1,27 @@
+-- Compare (id, status, token) and set, in one statement; no row means somebody else was first.
+UPDATE job SET
+  status = :target,
+  seq = seq + 1,
+  attempt = coalesce(:attempt, attempt),
+  lost = coalesce(:lost, lost),
+  run = run + :rerun,
+  run_at = coalesce(:run_at, run_at),
+  holder = CASE WHEN :target = 'processing' THEN holder END,
+  finished_at = CASE WHEN :rerun THEN NULL WHEN :ends THEN :now ELSE finished_at END,
+  started_at = CASE WHEN :rerun THEN NULL ELSE started_at END,
+  cancel_requested_at = CASE WHEN :rerun THEN NULL WHEN :cancel THEN :now
+                             ELSE cancel_requested_at END,
+  discarded = CASE WHEN :rerun THEN 0 ELSE discarded OR :discard END,
+  result = CASE WHEN :rerun THEN NULL ELSE coalesce(:result, result) END,
+  progress = CASE WHEN :rerun THEN NULL ELSE coalesce(:progress, progress) END,
+  error = coalesce(:error, error),
+  priority = coalesce(:priority, priority),
+  queue = coalesce(:queue, queue),
+  max_attempts = coalesce(:max_attempts, max_attempts),
+  artifacts = CASE WHEN :artifact IS NULL THEN artifacts ELSE (
+    SELECT json_insert(json_group_array(json(value)), '$[#]', json(:artifact))
+    FROM json_each(artifacts) WHERE json_extract(value, '$.name') <> json_extract(:artifact, '$.name')
+  ) END
+WHERE id = :id AND status = :source AND (:token IS NULL OR token = :token)
+  AND NOT (:unless_cancelled AND cancel_requested_at IS NOT NULL)
+RETURNING number, seq

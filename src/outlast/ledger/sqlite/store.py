@@ -1,0 +1,159 @@
+"""The ledger in one SQLite file."""
+
+from collections.abc import Sequence
+
+import apsw
+
+from outlast.core.errors import CorruptError, UnavailableError
+from outlast.core.job import (
+    Doc,
+    Event,
+    Filter,
+    Inserted,
+    JobRecord,
+    Lease,
+    NewJob,
+    Page,
+    Pruned,
+    Transition,
+    Verdict,
+    Want,
+)
+from outlast.core.ports import Clock
+from outlast.ledger.protocol import Capability
+from outlast.ledger.sqlite import read, write
+from outlast.ledger.sqlite.bell import SocketBell
+from outlast.ledger.sqlite.lane import Lane
+from outlast.ledger.sqlite.statements import migrations
+from outlast.system import CLOCK, new_id
+
+
+class SqliteLedger:
+    """Keeps jobs in one file that any number of processes on this machine may share.
+
+    One thread writes, in group commits with `synchronous=FULL`: an answer means that the job
+    survives a power cut. Another thread reads, so that reading never waits for a disk.
+    """
+
+    capabilities = frozenset({Capability.DURABLE, Capability.SHARED})
+
+    def __init__(self, path: str, *, clock: Clock = CLOCK) -> None:
+        self._path = path
+        self._bell = SocketBell(path, new_id)
+        self._writer = Lane(path, clock, writes=True, after_commit=self._bell.ring)
+        self._reader = Lane(path, clock, writes=False, after_commit=lambda: None)
+
+    @property
+    def path(self) -> str:
+        """The file's path."""
+        return self._path
+
+    @property
+    def bell(self) -> SocketBell:
+        return self._bell
+
+    async def insert(
+        self, jobs: Sequence[NewJob], *, atomic: bool = False, now: int | None = None
+    ) -> list[Inserted]:
+        work = write.insert_all if atomic else write.insert
+        return await self._writer.run(lambda db, clock: work(db, jobs, now or clock))
+
+    async def claim(self, want: Want, *, now: int | None = None) -> list[Lease]:
+        return await self._writer.run(lambda db, clock: write.claim(db, want, now or clock))
+
+    async def extend(
+        self, holders: Sequence[str], ttl_us: int, *, now: int | None = None
+    ) -> list[str]:
+        return await self._writer.run(
+            lambda db, clock: write.extend(db, holders, ttl_us, now or clock)
+        )
+
+    async def commit(
+        self, transitions: Sequence[Transition], *, now: int | None = None
+    ) -> list[Verdict]:
+        return await self._writer.run(lambda db, clock: write.commit(db, transitions, now or clock))
+
+    async def expired(self, limit: int, *, now: int | None = None) -> list[Lease]:
+        return await self._writer.run(lambda db, clock: write.expired(db, limit, now or clock))
+
+    async def put(
+        self, kind: str, key: str, doc: str | None, *, version: int | None = None,
+        ttl_us: int | None = None, now: int | None = None,
+    ) -> bool:
+        return await self._writer.run(
+            lambda db, clock: write.put(db, (kind, key, doc), version, ttl_us, now or clock)
+        )
+
+    async def docs(self, kind: str, key: str | None = None) -> list[Doc]:
+        return await self._reader.run(lambda db, _: read.docs(db, kind, key))
+
+    async def prune(
+        self, before: int, limit: int, *, ids: Sequence[str] | None = None, now: int | None = None
+    ) -> Pruned:
+        return await self._writer.run(
+            lambda db, clock: write.prune(db, before, limit, ids, now or clock)
+        )
+
+    async def get(self, ids: Sequence[str]) -> list[JobRecord | None]:
+        return await self._reader.run(lambda db, _: read.get(db, ids))
+
+    async def find(self, where: Filter, page: Page) -> list[JobRecord]:
+        return await self._reader.run(lambda db, _: read.find(db, where, page))
+
+    async def count(self, where: Filter, by: str) -> dict[tuple[str, ...], int]:
+        return await self._reader.run(lambda db, _: read.count(db, where, by))
+
+    async def history(
+        self, job_id: str | None, *, after: int = 0, limit: int = 1_000, type: str | None = None  # noqa: A002
+    ) -> list[Event]:
+        return await self._reader.run(
+            lambda db, _: read.history(db, job_id, after, limit, type)
+        )
+
+    async def migrate(self) -> int:
+        """Apply the migrations that the file lacks, each in one transaction; return its version."""
+        newest = max(number for number, _ in migrations())
+        while (version := await self._writer.run(_migrate_one)) < newest:
+            pass
+        if version > newest:
+            raise UnavailableError(
+                f"the ledger {self._path} has schema {version}, made by a newer Outlast: "
+                f"expected at most {newest}",
+                hint="upgrade this installation",
+            )
+        return version
+
+    async def check(self) -> dict[str, str]:
+        """Check the file's structure and return its facts; raise when it is damaged."""
+        return await self._reader.run(lambda db, _: _facts(db, self._path))
+
+    async def close(self) -> None:
+        await self._writer.close()
+        await self._reader.close()
+        self._bell.close()
+
+
+def _migrate_one(db: apsw.Connection, _clock: int) -> int:
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    for number, script in migrations():
+        if number > version:
+            db.execute(script)
+            db.execute(f"PRAGMA user_version = {number:d}")
+            return number
+    return int(version)
+
+
+def _facts(db: apsw.Connection, path: str) -> dict[str, str]:
+    (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()
+    if verdict != "ok":
+        raise CorruptError(f"the ledger {path} is damaged: {verdict}", hint="restore a backup")
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    if version < max(number for number, _ in migrations()):
+        raise UnavailableError(
+            f"the ledger {path} is not migrated (schema {version})", hint="run: outlast migrate"
+        )
+    (mode,) = db.execute("PRAGMA journal_mode").fetchone()
+    return {
+        "store": "sqlite", "path": path, "schema": str(version), "journal_mode": mode,
+        "sqlite": apsw.sqlite_lib_version(),
+    }
