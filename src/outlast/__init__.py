@@ -1,1 +1,33 @@
 """Outlast runs work that outlasts the request."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from outlast.core.errors import OutlastError
+    from outlast.core.retry import Backoff
+    from outlast.sdk.app import Outlast
+    from outlast.sdk.client import Client
+    from outlast.sdk.context import Artifact, Job, SyncJob
+    from outlast.sdk.handle import Handle
+    from outlast.sdk.signals import GiveUp, JobCancelled, Retry
+
+__all__ = [
+    "Artifact", "Backoff", "Client", "GiveUp", "Handle", "Job", "JobCancelled", "Outlast",
+    "OutlastError", "Retry", "SyncJob",
+]
+
+_HOMES = {
+    "Artifact": "sdk.context", "Backoff": "core.retry", "Client": "sdk.client",
+    "GiveUp": "sdk.signals", "Handle": "sdk.handle", "Job": "sdk.context",
+    "JobCancelled": "sdk.signals", "Outlast": "sdk.app", "OutlastError": "core.errors",
+    "Retry": "sdk.signals", "SyncJob": "sdk.context",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Looked up on first use, so that the supervisor, which runs no user code, stays small.
+    from importlib import import_module  # noqa: PLC0415
+
+    if name not in _HOMES:
+        raise AttributeError(f"module 'outlast' has no attribute {name!r}")
+    return getattr(import_module(f"outlast.{_HOMES[name]}"), name)

@@ -1,1 +1,1 @@
-"""Message queues: they carry job IDs, and every one of them is only a hint."""
+"""Message queues that carry job IDs. The ledger itself is the default one, so there is none here yet."""

@@ -1,1 +1,1 @@
-"""What users import: the app, tasks, handles, the job context and the clients."""
+"""What users import."""

@@ -1,0 +1,65 @@
+"""Blobs in a local folder: named by hash, so that no name a user gives ever becomes a path."""
+
+import asyncio
+import os
+import shutil
+import tempfile
+from hashlib import file_digest, sha256
+from pathlib import Path
+from typing import Final
+
+from outlast.blobs.protocol import Stored
+from outlast.core.errors import CorruptError, NotFoundError
+
+_HEX: Final = frozenset("0123456789abcdef")
+
+
+class LocalBlobs:
+    """Stores each file once as `<folder>/<first two digits>/<sha256>`."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = Path(folder)
+
+    async def put(self, data: bytes | Path) -> Stored:
+        """Write to a temporary file, flush it to disk, then give it its name."""
+        return await asyncio.to_thread(self._put, data)
+
+    def _put(self, data: bytes | Path) -> Stored:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=self._folder, prefix=".new-")
+        temporary = Path(name)
+        try:
+            with os.fdopen(handle, "w+b") as target:
+                if isinstance(data, Path):
+                    with data.open("rb") as source:
+                        shutil.copyfileobj(source, target)
+                else:
+                    target.write(data)
+                target.flush()
+                os.fsync(target.fileno())
+                size = target.tell()
+                target.seek(0)
+                digest = file_digest(target, "sha256").hexdigest()
+            final = self._folder / digest[:2] / digest
+            final.parent.mkdir(exist_ok=True)
+            temporary.replace(final)
+        finally:
+            temporary.unlink(missing_ok=True)
+        return Stored(digest, size, digest)
+
+    async def get(self, key: str) -> bytes:
+        """Return the content, after checking that it is what was written."""
+        path = self.path(key)
+        if path is None:
+            raise NotFoundError(f"no blob {key!r:.80}")
+        data = await asyncio.to_thread(path.read_bytes)
+        if sha256(data).hexdigest() != key:
+            raise CorruptError(f"blob {key} is damaged: its content has another hash")
+        return data
+
+    def path(self, key: str) -> Path | None:
+        """Return the file's path, if it is here."""
+        if len(key) != sha256().digest_size * 2 or not _HEX.issuperset(key):
+            return None
+        path = self._folder / key[:2] / key
+        return path if path.is_file() else None

@@ -1,0 +1,44 @@
+"""What a running task may do to the world, as a protocol: the task's context needs nothing else."""
+
+from pathlib import Path
+from typing import Protocol
+
+from outlast.core.job import Event, Lease
+
+
+class Effects(Protocol):
+    """One claimed job's way to the ledger and the blobs; everything it writes carries the token."""
+
+    lease: Lease
+
+    def note(self, event: str, data: str, *, progress: str | None = None) -> None:
+        """Write an event soon, in order; from any thread, without waiting."""
+        ...
+
+    async def amend(self, event: str, data: str, *, artifact: str | None = None) -> None:
+        """Write an event durably; raise LeaseLostError when the job is no longer ours."""
+        ...
+
+    async def events(self, type_: str) -> list[Event]:
+        """Return this job's events of one type, oldest first, from all attempts."""
+        ...
+
+    async def artifacts(self) -> str:
+        """Return the JSON array of this job's artifacts."""
+        ...
+
+    async def store(self, name: str, data: bytes | Path) -> tuple[str, int, str]:
+        """Store a file; return its blob key, size in bytes and SHA-256."""
+        ...
+
+    async def fetch(self, blob: str) -> bytes:
+        """Return a stored file."""
+        ...
+
+    def stopping(self) -> bool:
+        """Whether the task was asked to stop."""
+        ...
+
+    def elapsed_us(self) -> int:
+        """Return a monotonic clock."""
+        ...

@@ -1,0 +1,43 @@
+"""Errors of user code as data: what happened, whether to try again, and which ones are the same."""
+
+import re
+import traceback
+from hashlib import sha256
+from typing import Final
+
+from outlast.core.limits import ERROR_MESSAGE_CHARS_MAX, TRACEBACK_CHARS_MAX
+
+_VARYING: Final = re.compile(r"0x[0-9a-fA-F]+|[0-9a-f]{8}-[0-9a-f-]{27}|\d+")
+
+
+def describe(
+    error: BaseException, *, attempt: int, at: str, retryable: bool
+) -> dict[str, object]:
+    """Describe an exception for the ledger: type, message, traceback and a fingerprint."""
+    name = type(error).__name__
+    message = _clean(str(error), ERROR_MESSAGE_CHARS_MAX)
+    trace = "".join(traceback.format_exception(error))
+    return {
+        "type": name,
+        "message": message,
+        "attempt": attempt,
+        "at": at,
+        "retryable": retryable,
+        "fingerprint": fingerprint(name, message),
+        "traceback": _clean(trace[-TRACEBACK_CHARS_MAX:], TRACEBACK_CHARS_MAX),
+    }
+
+
+def fingerprint(name: str, message: str) -> str:
+    """Give errors that differ only in numbers and IDs the same name.
+
+    >>> fingerprint("ValueError", "row 17") == fingerprint("ValueError", "row 4")
+    True
+    """
+    return sha256(f"{name}:{_VARYING.sub('#', message)}".encode()).hexdigest()[:12]
+
+
+def _clean(text: str, limit: int) -> str:
+    """Make any text storable: no NUL, no lone surrogate, not longer than its limit."""
+    text = text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")
+    return text if len(text) <= limit else text[: limit - 1] + "…"

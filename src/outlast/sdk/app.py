@@ -1,0 +1,199 @@
+"""The app: a registry of tasks, and the way to submit work to them."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
+
+from outlast.blobs import Blobs, open_blobs
+from outlast.core.errors import InvalidInputError, KeyReusedError, NotFoundError, QueueFullError
+from outlast.core.instant import duration_us
+from outlast.core.job import NewJob
+from outlast.core.limits import NAME_CHARS_MAX
+from outlast.core.retry import DEFAULT_BACKOFF, Backoff
+from outlast.ledger import Ledger, open_ledger
+from outlast.sdk.handle import Handle
+from outlast.sdk.settings import Settings
+from outlast.sdk.submission import NO_OPTIONS, Duration, Options, new_job
+from outlast.sdk.task import Policy, Task
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class TaskHandle(Generic[P, R]):
+    """What `@app.task` gives back: call it like the function, or submit it as a job."""
+
+    def __init__(self, app: "Outlast", task: Task, options: Options = NO_OPTIONS) -> None:
+        self._app = app
+        self.task = task
+        self._options = options
+        self.__name__ = task.name
+        self.__doc__ = task.fn.__doc__
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function itself, without a job."""
+        return self.task.fn(*args, **kwargs)
+
+    def options(self, **options: Any) -> "TaskHandle[P, R]":
+        """Return a copy with submit options: key, queue, priority, delay, run_at, max_attempts,
+        timeout, expires_in, concurrency_key, tags, notify.
+        """
+        unknown = options.keys() - Options.__dataclass_fields__.keys()
+        if unknown:
+            raise InvalidInputError(
+                f"options: expected {', '.join(Options.__dataclass_fields__)}, "
+                f"got {', '.join(sorted(unknown))}"
+            )
+        return TaskHandle(self._app, self.task, replace(self._options, **options))
+
+    async def submit(self, *args: Any, **kwargs: Any) -> Handle:
+        """Store a job durably and return a handle on it.
+
+        Raises InvalidInputError for arguments that don't fit, KeyReusedError, QueueFullError.
+        """
+        job = new_job(
+            self.task, self.task.bind(*args, **kwargs) if args else kwargs, self._options,
+            max_depth=self._app.max_depth(self._options.queue or self.task.queue),
+        )
+        return await self._app.submit(job)
+
+
+class Outlast:
+    """Registers tasks, submits jobs, and says where the ledger is.
+
+    >>> app = Outlast(ledger="memory://")
+    >>> @app.task(queue="slow", retries=2)
+    ... async def add(a: int, b: int) -> int:
+    ...     return a + b
+    >>> app.tasks["add"].policy.max_attempts
+    3
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        self._given = settings
+        self._settings: Settings | None = None
+        self._tasks: dict[str, Task] = {}
+        self._ledger: Ledger | None = None
+        self._blobs: Blobs | None = None
+
+    @property
+    def settings(self) -> Settings:
+        """The settings, read on first use, so that flags and variables can still be set."""
+        if self._settings is None:
+            self._settings = Settings.load(**self._given)
+        return self._settings
+
+    def configure(self, settings: Settings) -> None:
+        """Use these settings; what was given to the constructor stays for what they leave out."""
+        self._settings = settings
+
+    @property
+    def tasks(self) -> Mapping[str, Task]:
+        """The registered tasks by name."""
+        return self._tasks
+
+    @property
+    def ledger(self) -> Ledger:
+        """The open ledger."""
+        if self._ledger is None:
+            raise InvalidInputError("the app is not open", hint="use `async with app:` first")
+        return self._ledger
+
+    @property
+    def blobs(self) -> Blobs:
+        """The blob store."""
+        if self._blobs is None:
+            self._blobs = open_blobs(self.settings.blobs)
+        return self._blobs
+
+    async def open(self, *, ledger: Ledger | None = None) -> "Outlast":
+        """Open the ledger and bring its schema up to date; does nothing when it is open."""
+        if self._ledger is None:
+            opened = ledger or open_ledger(self.settings.ledger)
+            await opened.migrate()
+            self._ledger = opened
+        return self
+
+    async def close(self) -> None:
+        """Close the ledger."""
+        if self._ledger is not None:
+            ledger, self._ledger = self._ledger, None
+            await ledger.close()
+
+    async def __aenter__(self) -> "Outlast":
+        return await self.open()
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    @overload
+    def task(self, fn: Callable[P, Awaitable[R]], /) -> TaskHandle[P, R]: ...
+    @overload
+    def task(self, fn: Callable[P, R], /) -> TaskHandle[P, R]: ...
+    @overload
+    def task(
+        self, *, name: str | None = None, queue: str = "default", retries: int = 3,
+        timeout: Duration | None = None, priority: int = 0, backoff: Backoff = DEFAULT_BACKOFF,
+        give_up_on: tuple[type[BaseException], ...] = (),
+    ) -> Callable[[Callable[P, Any]], TaskHandle[P, Any]]: ...
+
+    def task(  # type: ignore[misc]
+        self, fn: Callable[..., Any] | None = None, /, *, name: str | None = None,
+        queue: str = "default", retries: int = 3, timeout: Duration | None = None,
+        priority: int = 0, backoff: Backoff = DEFAULT_BACKOFF,
+        give_up_on: tuple[type[BaseException], ...] = (),
+    ) -> Any:
+        """Register a function as a task; `retries` is how often it is tried again after the first.
+
+        `timeout` bounds one attempt. Exceptions in `give_up_on` dead-letter the job at once.
+        """
+        policy = Policy(
+            queue=queue, max_attempts=retries + 1, priority=priority, backoff=backoff,
+            timeout_us=None if timeout is None else duration_us(timeout, field="timeout"),
+            give_up_on=give_up_on,
+        )
+
+        def register(fn: Callable[..., Any]) -> TaskHandle[..., Any]:
+            chosen = name or fn.__name__
+            if chosen in self._tasks:
+                raise InvalidInputError(f"task {chosen}: registered twice; give one another name")
+            if not 0 < len(chosen) <= NAME_CHARS_MAX:
+                raise InvalidInputError(f"task {chosen!r:.80}: expected a name of 1–200 characters")
+            self._tasks[chosen] = Task(chosen, fn, policy)
+            return TaskHandle(self, self._tasks[chosen])
+
+        return register if fn is None else register(fn)
+
+    def max_depth(self, queue: str) -> int | None:
+        """Return how many jobs may wait in a queue, if that is bounded."""
+        bound = self.settings.queue_settings.get(queue, {}).get("max_depth")
+        return cast("int | None", bound)
+
+    async def submit(self, job: NewJob) -> Handle:
+        """Insert one job; raise KeyReusedError or QueueFullError when it is refused."""
+        (inserted,) = await self.ledger.insert([job])
+        match inserted.outcome:
+            case "conflict":
+                raise KeyReusedError(
+                    f"key {job.key!r}: job {inserted.id} was submitted with it and another request",
+                    hint="use a new key for a new request", job_id=inserted.id,
+                )
+            case "full":
+                raise QueueFullError(
+                    f"queue {job.queue} is at its limit of {job.max_depth} waiting jobs",
+                    hint="try again later", retry_after=5,
+                )
+            case outcome:
+                return Handle(self, inserted.id, duplicate=outcome == "duplicate")
+
+    def handle(self, job_id: str) -> Handle:
+        """Return a handle on a job submitted earlier."""
+        return Handle(self, job_id)
+
+    def registered(self, name: str) -> Task:
+        """Return the task of this name; raise NotFoundError that lists the known ones."""
+        if name not in self._tasks:
+            raise NotFoundError(
+                f"task {name!r:.80}: expected one of {', '.join(sorted(self._tasks)) or 'none'}"
+            )
+        return self._tasks[name]

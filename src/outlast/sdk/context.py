@@ -1,0 +1,218 @@
+"""The job as its task sees it: progress, steps, files, logs, and the token that fences them."""
+
+import asyncio
+import inspect
+import json
+import mimetypes
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar, cast
+
+from pydantic import BaseModel, TypeAdapter
+from pydantic_core import from_json, to_json
+
+from outlast.core.effects import Effects
+from outlast.core.errors import DriftError, InvalidInputError, NotFoundError, TooLargeError
+from outlast.core.limits import (
+    LOG_LINE_CHARS_MAX,
+    LOG_LINES_MAX,
+    NAME_CHARS_MAX,
+    PROGRESS_EVERY_US,
+    PROGRESS_IDLE_US,
+    STEP_RESULT_BYTES_MAX,
+)
+from outlast.sdk.signals import JobCancelled
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+
+class Artifact(BaseModel, frozen=True):
+    """A file that a job made: its name, size in bytes, SHA-256 and media type."""
+
+    name: str
+    size: int
+    sha256: str
+    media_type: str
+
+
+class Job:
+    """One attempt at a job, handed to its task as the first argument."""
+
+    def __init__(self, effects: Effects) -> None:
+        self._effects = effects
+        self._steps: dict[str, str] | None = None
+        self._seen: set[str] = set()
+        self._told_at: int | None = None
+        self._told: tuple[float, str | None] = (-1.0, None)
+        self._lines = 0
+
+    @property
+    def id(self) -> str:
+        """The job's ID."""
+        return self._effects.lease.id
+
+    @property
+    def attempt(self) -> int:
+        """Which attempt this is, from 1."""
+        return self._effects.lease.attempt
+
+    @property
+    def token(self) -> int:
+        """The fencing token of this claim: pass it to other systems, which refuse smaller ones."""
+        return self._effects.lease.token
+
+    @property
+    def idempotency_key(self) -> str:
+        """A key that is the same in every attempt: pass it to services that deduplicate."""
+        return self._effects.lease.key or self.id
+
+    def progress(self, done: float, total: float | None = None, message: str | None = None) -> None:
+        """Say how far the job is; from any thread, without waiting. Written at most four times a second."""
+        now = self._effects.elapsed_us()
+        step = abs(done - self._told[0]) / total if total else 1.0
+        last = total is not None and done >= total
+        moved = message != self._told[1] or step >= 0.005 or last  # noqa: PLR2004 - half a percent
+        since = PROGRESS_EVERY_US if moved else PROGRESS_IDLE_US
+        if self._told_at is not None and now - self._told_at < since and not last:
+            return
+        self._told_at, self._told = now, (done, message)
+        percent = round(100 * done / total, 1) if total else None
+        data = to_json({"done": done, "total": total, "percent": percent, "message": message})
+        self._effects.note("progress", data.decode(), progress=data.decode())
+
+    def track(
+        self, items: Iterable[T], message: str | None = None, *, total: int | None = None
+    ) -> Iterator[T]:
+        """Iterate while reporting progress; each item is also a point where the job can be cancelled."""
+        if total is None and hasattr(items, "__len__"):
+            total = len(cast("list[T]", items))
+        for done, item in enumerate(items):
+            self.check()
+            self.progress(done, total, message)
+            yield item
+        if total is not None:
+            self.progress(total, total, message)
+
+    def check(self) -> None:
+        """Raise JobCancelled when the job was asked to stop."""
+        if self._effects.stopping():
+            raise JobCancelled
+
+    def log(self, text: str, **fields: object) -> None:
+        """Keep a line with the job; from any thread, without waiting."""
+        self._lines += 1
+        if self._lines > LOG_LINES_MAX:
+            return
+        if self._lines == LOG_LINES_MAX:
+            text, fields = f"log cut here: a job keeps {LOG_LINES_MAX} lines an attempt", {}
+        line = {"message": text[:LOG_LINE_CHARS_MAX], "attempt": self.attempt, "fields": fields}
+        self._effects.note("log", to_json(line, fallback=str).decode())
+
+    async def step(
+        self, name: str, fn: Callable[P, Awaitable[R]] | Callable[P, R],
+        *args: P.args, **kwargs: P.kwargs,
+    ) -> R:
+        """Run a function once in the job's life: a later attempt gets the stored result.
+
+        A plain function runs in a thread. The result must be JSON by pydantic; it comes back
+        validated against the function's return annotation, if it has one. Raises DriftError when
+        the stored result no longer fits it.
+        """
+        self.check()
+        if not 0 < len(name) <= NAME_CHARS_MAX or name in self._seen:
+            raise InvalidInputError(
+                f"step {name!r:.80}: expected a name of 1–{NAME_CHARS_MAX} characters, "
+                "used once in a job"
+            )
+        self._seen.add(name)
+        if self._steps is None:
+            self._steps = await self._stored()
+        adapter = _adapter(fn)
+        if name in self._steps:
+            try:
+                return cast("R", adapter.validate_json(self._steps[name]))
+            except ValueError as error:
+                raise DriftError(
+                    f"step {name!r} of job {self.id}: the stored result no longer fits {fn!r}"
+                ) from error
+        result: Any
+        if inspect.iscoroutinefunction(fn):
+            result = await fn(*args, **kwargs)
+        else:
+            result = await asyncio.to_thread(fn, *args, **kwargs)
+            if inspect.isawaitable(result):
+                result = await result
+        stored = adapter.dump_json(result).decode()
+        if len(stored) > STEP_RESULT_BYTES_MAX:
+            raise TooLargeError(
+                f"step {name!r}: its result has {len(stored)} bytes, at most "
+                f"{STEP_RESULT_BYTES_MAX} are kept", hint="save a file and return its name",
+            )
+        await self._effects.amend("step", f'{{"name": {json.dumps(name)}, "result": {stored}}}')
+        self._steps[name] = stored
+        return cast("R", result)
+
+    async def _stored(self) -> dict[str, str]:
+        lease = self._effects.lease
+        if lease.token == 1:
+            return {}
+        found = [from_json(event.data) for event in await self._effects.events("step")]
+        return {step["name"]: to_json(step["result"]).decode() for step in found}
+
+    async def save(self, name: str, data: bytes | Path) -> Artifact:
+        """Keep a file with the job; a later one of the same name takes its place."""
+        if not 0 < len(name) <= NAME_CHARS_MAX or "\x00" in name:
+            raise InvalidInputError(f"artifact {name!r:.80}: expected 1–{NAME_CHARS_MAX} characters")
+        blob, size, digest = await self._effects.store(name, data)
+        kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
+        artifact = Artifact(name=name, size=size, sha256=digest, media_type=kind)
+        entry = to_json({**artifact.model_dump(), "blob": blob}).decode()
+        await self._effects.amend("artifact", entry, artifact=entry)
+        return artifact
+
+    async def load(self, name: str) -> bytes:
+        """Return a file that this job saved, in this attempt or an earlier one."""
+        for artifact in from_json(await self._effects.artifacts()):
+            if artifact["name"] == name:
+                return await self._effects.fetch(artifact["blob"])
+        raise NotFoundError(f"job {self.id} has no artifact {name!r:.80}")
+
+
+class SyncJob:
+    """The same for a plain function, which runs in a thread: every method returns when it is done."""
+
+    def __init__(self, job: Job, loop: asyncio.AbstractEventLoop) -> None:
+        self._job = job
+        self._loop = loop
+        self.progress = job.progress
+        self.track = job.track
+        self.log = job.log
+        self.check = job.check
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._job, name)  # id, attempt, token, idempotency_key
+
+    def step(self, name: str, fn: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run a function once in the job's life; see `Job.step`."""
+        return cast("R", self._wait(self._job.step(name, fn, *args, **kwargs)))
+
+    def save(self, name: str, data: bytes | Path) -> Artifact:
+        """Keep a file with the job; see `Job.save`."""
+        return self._wait(self._job.save(name, data))
+
+    def load(self, name: str) -> bytes:
+        """Return a file that this job saved; see `Job.load`."""
+        return self._wait(self._job.load(name))
+
+    def _wait(self, work: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+
+def _adapter(fn: Callable[..., Any]) -> TypeAdapter[Any]:
+    try:
+        kind = inspect.signature(fn, eval_str=True).return_annotation
+    except (NameError, TypeError, ValueError):
+        kind = Any
+    return TypeAdapter(Any if kind is inspect.Signature.empty else kind)

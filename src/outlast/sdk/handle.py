@@ -1,0 +1,132 @@
+"""A handle on a submitted job: status, result, events, cancel."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pydantic_core import from_json
+
+from outlast.core import transition
+from outlast.core.errors import (
+    ConflictError,
+    JobCancelledError,
+    JobFailedError,
+    NotFoundError,
+    WaitTimeoutError,
+)
+from outlast.core.job import Event, JobRecord
+from outlast.core.limits import SECOND, SWEEP_US
+from outlast.core.status import Status
+from outlast.system import CLOCK
+
+if TYPE_CHECKING:
+    from outlast.sdk.app import Outlast
+
+
+@dataclass(frozen=True, slots=True)
+class JobStatus:
+    """How a job stands."""
+
+    id: str
+    status: Status
+    attempt: int
+    progress: dict[str, Any] | None
+    error: dict[str, Any] | None
+
+    @property
+    def done(self) -> bool:
+        """Whether it has ended."""
+        return self.status.terminal
+
+
+class Handle:
+    """A submitted job."""
+
+    def __init__(self, app: "Outlast", job_id: str, *, duplicate: bool = False) -> None:
+        self._app = app
+        self.id = job_id
+        self.duplicate = duplicate
+
+    def __repr__(self) -> str:
+        return f"<Handle {self.id}>"
+
+    async def record(self) -> JobRecord:
+        """Return the job's row; raise NotFoundError when there is none."""
+        (job,) = await self._app.ledger.get([self.id])
+        if job is None:
+            raise NotFoundError(f"there is no job {self.id}")
+        return job
+
+    async def status(self) -> JobStatus:
+        """Return how the job stands now."""
+        job = await self.record()
+        return JobStatus(
+            job.id, job.status, job.attempt,
+            from_json(job.progress) if job.progress else None,
+            from_json(job.error) if job.error else None,
+        )
+
+    async def result(self, timeout: float | None = None) -> Any:
+        """Wait for the job's end and return its result, parsed from JSON.
+
+        Raises JobFailedError, JobCancelledError, or WaitTimeoutError after `timeout` seconds
+        (the job itself goes on).
+        """
+        start = CLOCK.elapsed_us()
+        while True:
+            job = await self.record()
+            match job.status:
+                case Status.COMPLETED:
+                    return from_json(job.result) if job.result else None
+                case Status.FAILED:
+                    error = from_json(job.error or "{}")
+                    raise JobFailedError(
+                        f"job {self.id} failed after {job.attempt} attempts: "
+                        f"{error.get('type')}: {error.get('message')}", error=error,
+                    )
+                case Status.CANCELLED:
+                    raise JobCancelledError(f"job {self.id} was cancelled")
+                case _:
+                    pass
+            left = SWEEP_US / SECOND
+            if timeout is not None:
+                left = min(left, timeout - (CLOCK.elapsed_us() - start) / SECOND)
+                if left <= 0:
+                    raise WaitTimeoutError(
+                        f"job {self.id} has not ended within {timeout:g} s; it is {job.status}"
+                    )
+            await self._app.ledger.bell.wait(left)
+
+    async def events(self, after: int = 0) -> AsyncIterator[Event]:
+        """Follow the job's history from a sequence number to its end."""
+        while True:
+            job = await self.record()
+            for event in await self._app.ledger.history(self.id, after=after):
+                after = event.seq
+                yield event
+            if job.status.terminal and after >= job.seq:
+                return
+            await self._app.ledger.bell.wait(SWEEP_US / SECOND)
+
+    async def cancel(self, reason: str = "cancelled by request") -> str:
+        """Ask the job to stop; return `cancelled`, or `cancelling` while it still runs.
+
+        Raises ConflictError when it has ended already.
+        """
+        while True:
+            job = await self.record()
+            change = transition.cancel(self.id, job.status, reason=reason)
+            if change is None:
+                raise ConflictError(f"job {self.id} has ended already: {job.status}")
+            (verdict,) = await self._app.ledger.commit([change])
+            if verdict.accepted:
+                return "cancelled" if change.target is Status.CANCELLED else "cancelling"
+            if verdict.cancel_requested and verdict.status is Status.PROCESSING:
+                return "cancelling"
+
+    async def retry(self) -> None:
+        """Run a failed or cancelled job again; raise ConflictError otherwise."""
+        job = await self.record()
+        change = transition.redriven(self.id, job.status)
+        if change is None or not (await self._app.ledger.commit([change]))[0].accepted:
+            raise ConflictError(f"job {self.id} can't be retried: it is {job.status}")

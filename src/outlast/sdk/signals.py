@@ -1,0 +1,25 @@
+"""What a task raises to say what should happen next."""
+
+from datetime import timedelta
+
+from outlast.core.instant import duration_us
+
+
+class Retry(Exception):  # noqa: N818 - a signal, not an error
+    """Ask for another attempt after a while, such as a server's Retry-After (RFC 9110, 10.2.3).
+
+    >>> Retry(after=2.5).after_us
+    2500000
+    """
+
+    def __init__(self, reason: str = "retry asked for", *, after: str | float | timedelta) -> None:
+        super().__init__(reason)
+        self.after_us = duration_us(after, field="after")
+
+
+class GiveUp(Exception):  # noqa: N818 - a signal, not an error
+    """Dead-letter the job at once: no later attempt can succeed."""
+
+
+class JobCancelled(BaseException):  # noqa: N818 - a signal that `except Exception` must not eat
+    """Raised inside a task, at its next cancellation point, when the job was asked to stop."""

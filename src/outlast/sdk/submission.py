@@ -1,0 +1,168 @@
+"""From a task, arguments and options to a job that the ledger can insert."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from hashlib import sha256
+from typing import Any, Final
+
+from outlast.core.errors import InvalidInputError
+from outlast.core.instant import duration_us, from_rfc3339
+from outlast.core.job import NewJob
+from outlast.core.limits import (
+    ATTEMPTS_MAX,
+    KEY_CHARS_MAX,
+    NAME_CHARS_MAX,
+    NOTIFY_MAX,
+    PRIORITY_MAX,
+    PRIORITY_MIN,
+    TAGS_MAX,
+)
+from outlast.sdk.task import Task
+from outlast.system import new_id
+
+Duration = str | int | float | timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a submit may say beyond the arguments; None means the task's default."""
+
+    queue: str | None = None
+    priority: int | None = None
+    delay: Duration | None = None
+    run_at: str | datetime | None = None
+    max_attempts: int | None = None
+    timeout: Duration | None = None
+    expires_in: Duration | None = None
+    concurrency_key: str | None = None
+    tags: list[str] | tuple[str, ...] | None = None
+    notify: list[dict[str, Any]] | None = None
+    key: str | None = None
+
+
+NO_OPTIONS: Final = Options()
+
+
+class _Problems:
+    """Collects what is wrong, so that all of it is told at once."""
+
+    def __init__(self) -> None:
+        self.found: list[dict[str, str]] = []
+
+    def text(self, path: str, value: object, limit: int) -> None:
+        if not isinstance(value, str) or not 0 < len(value) <= limit or not value.isprintable():
+            self.say(path, f"expected 1–{limit} printable characters, got {value!r:.60}")
+
+    def whole(self, path: str, value: object, low: int, high: int) -> None:
+        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+            self.say(path, f"expected a whole number from {low} to {high}, got {value!r:.60}")
+
+    def duration(self, path: str, value: Any) -> int | None:
+        if value is None:
+            return None
+        try:
+            return duration_us(value, field=path)
+        except InvalidInputError as error:
+            self.say(path, f"{error.facts['errors'][0]['message']}, got {value!r:.60}")  # type: ignore[index]
+            return None
+
+    def instant(self, path: str, value: Any) -> int | None:
+        if value is None:
+            return None
+        try:
+            return from_rfc3339(value.isoformat() if isinstance(value, datetime) else value)
+        except InvalidInputError as error:
+            self.say(path, f"{error.facts['errors'][0]['message']}, got {value!r:.60}")  # type: ignore[index]
+            return None
+
+    def say(self, path: str, message: str) -> None:
+        self.found.append({"path": path, "message": message})
+
+
+def new_job(
+    task: Task, args: Mapping[str, Any], options: Options = NO_OPTIONS, *,
+    tenant: str = "", max_depth: int | None = None,
+) -> NewJob:
+    """Check everything and build the job; raise InvalidInputError that lists all that is wrong."""
+    policy = task.policy
+    if options is NO_OPTIONS:
+        # The hot path: nothing to check beyond the arguments.
+        return NewJob(
+            id=new_id(), task=task.name, args=task.encode(args), tenant=tenant, queue=policy.queue,
+            priority=policy.priority, max_attempts=policy.max_attempts,
+            timeout_us=policy.timeout_us, max_depth=max_depth,
+        )
+    problems = _Problems()
+    times = _times(options, problems)
+    _check_rest(options, problems)
+    encoded = ""
+    try:
+        encoded = task.encode(args)
+    except InvalidInputError as error:
+        problems.found += error.facts.get("errors", [])  # type: ignore[arg-type]
+        if not problems.found:
+            raise
+    if problems.found:
+        listed = "; ".join(f"{e['path']}: {e['message']}" for e in problems.found[:5])
+        raise InvalidInputError(
+            f"task {task.name}: invalid request: {listed}", errors=problems.found
+        )
+    return NewJob(
+        id=new_id(), task=task.name, args=encoded, tenant=tenant,
+        queue=options.queue or policy.queue,
+        priority=policy.priority if options.priority is None else options.priority,
+        delay_us=times["delay"] or 0, run_at_us=times["run_at"],
+        max_attempts=options.max_attempts or policy.max_attempts,
+        timeout_us=policy.timeout_us if times["timeout"] is None else times["timeout"],
+        expires_in_us=times["expires_in"], concurrency_key=options.concurrency_key,
+        tags=json.dumps(list(options.tags or ())), notify=json.dumps(options.notify or []),
+        key=options.key,
+        fingerprint=_fingerprint(task.name, encoded, options) if options.key else "",
+        max_depth=max_depth,
+    )
+
+
+def _times(options: Options, problems: _Problems) -> dict[str, int | None]:
+    if options.delay is not None and options.run_at is not None:
+        problems.say("run_at", "expected one of delay and run_at, got both")
+    times = {
+        name: problems.duration(name, getattr(options, name))
+        for name in ("delay", "timeout", "expires_in")
+    }
+    return {**times, "run_at": problems.instant("run_at", options.run_at)}
+
+
+def _check_rest(options: Options, problems: _Problems) -> None:
+    for name, limit in (
+        ("queue", NAME_CHARS_MAX), ("key", KEY_CHARS_MAX), ("concurrency_key", KEY_CHARS_MAX)
+    ):
+        value = getattr(options, name)
+        if value is not None:
+            problems.text("idempotency_key" if name == "key" else name, value, limit)
+    if options.priority is not None:
+        problems.whole("priority", options.priority, PRIORITY_MIN, PRIORITY_MAX)
+    if options.max_attempts is not None:
+        problems.whole("max_attempts", options.max_attempts, 1, ATTEMPTS_MAX)
+    for name, limit in (("tags", TAGS_MAX), ("notify", NOTIFY_MAX)):
+        value = getattr(options, name)
+        if value is not None and (not isinstance(value, list | tuple) or len(value) > limit):
+            problems.say(name, f"expected a list of at most {limit}, got {value!r:.60}")
+    if isinstance(options.tags, list | tuple):
+        for index, tag in enumerate(options.tags):
+            problems.text(f"tags.{index}", tag, NAME_CHARS_MAX)
+
+
+def _fingerprint(task: str, args: str, options: Options) -> str:
+    """Name the request, so that a repeat is told from another request under the same key."""
+    said = [
+        task, json.loads(args), options.queue, options.priority, options.delay,
+        options.run_at, options.max_attempts, options.timeout, options.expires_in,
+        options.concurrency_key, list(options.tags or ()), options.notify or [],
+    ]
+    text = json.dumps(said, sort_keys=True, separators=(",", ":"), default=str)
+    return sha256(text.encode()).hexdigest()
+
+
+__all__ = ["NO_OPTIONS", "Duration", "Options", "new_job"]

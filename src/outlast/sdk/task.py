@@ -1,0 +1,149 @@
+"""A task: a function with a name, a queue, a retry policy, and argument types read from its hints."""
+
+import asyncio
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create_model
+from pydantic_core import PydanticSerializationError, to_json
+
+from outlast.core.effects import Effects
+from outlast.core.errors import InvalidInputError, TooLargeError
+from outlast.core.limits import ARGS_BYTES_MAX, RESULT_BYTES_MAX
+from outlast.core.retry import DEFAULT_BACKOFF, Backoff
+from outlast.sdk.context import Job, SyncJob
+
+_FORBID: Final = ConfigDict(extra="forbid", arbitrary_types_allowed=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How a task's jobs are run unless a submit says otherwise."""
+
+    queue: str = "default"
+    max_attempts: int = 4
+    timeout_us: int | None = None
+    priority: int = 0
+    backoff: Backoff = DEFAULT_BACKOFF
+    give_up_on: tuple[type[BaseException], ...] = ()
+
+
+@dataclass(slots=True)
+class Task:
+    """A registered function; `app.task` makes it and `submit` sends work to it."""
+
+    name: str
+    fn: Callable[..., Any]
+    policy: Policy
+    args_model: type[BaseModel] = field(init=False)
+    _result: TypeAdapter[Any] = field(init=False)
+    _context: str | None = field(init=False, default=None)
+    _is_async: bool = field(init=False)
+    _signature: inspect.Signature = field(init=False)
+
+    def __post_init__(self) -> None:
+        hints = get_type_hints(self.fn, include_extras=True)
+        signature = inspect.signature(self.fn)
+        fields: dict[str, Any] = {}
+        parameters: list[inspect.Parameter] = []
+        for index, (name, parameter) in enumerate(signature.parameters.items()):
+            hint = hints.get(name, Any)
+            if index == 0 and hint in {Job, SyncJob}:
+                self._context = name
+                continue
+            if parameter.kind in {parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD}:
+                raise InvalidInputError(
+                    f"task {self.name}: parameter *{name} has no types to check; name each argument"
+                )
+            default = ... if parameter.default is parameter.empty else parameter.default
+            fields[name] = (hint, default)
+            parameters.append(parameter)
+        self.args_model = create_model(f"{self.name}_args", __config__=_FORBID, **fields)
+        self._signature = signature.replace(parameters=parameters)
+        self._result = TypeAdapter(hints.get("return", Any))
+        self._is_async = inspect.iscoroutinefunction(self.fn)
+
+    @property
+    def queue(self) -> str:
+        """The queue that its jobs go to by default."""
+        return self.policy.queue
+
+    def args_schema(self) -> dict[str, Any]:
+        """Return the JSON Schema of its arguments."""
+        return self.args_model.model_json_schema()
+
+    def result_schema(self) -> dict[str, Any]:
+        """Return the JSON Schema of its result."""
+        return self._result.json_schema(mode="serialization")
+
+    def bind(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Name the arguments of a call as the function would."""
+        try:
+            return dict(self._signature.bind(*args, **kwargs).arguments)
+        except TypeError as error:
+            raise InvalidInputError(
+                f"task {self.name}: {error}; expected {self.name}{self._signature}",
+                errors=[{"path": "args", "message": str(error)}],
+            ) from error
+
+    def encode(self, args: Mapping[str, Any]) -> str:
+        """Check the arguments against the hints and write them as JSON.
+
+        Raises InvalidInputError that lists each wrong one as `{"path", "message"}`.
+        """
+        try:
+            raw = to_json(args)
+            text = raw.decode()
+            self.args_model.__pydantic_validator__.validate_json(raw, strict=True)
+        except ValidationError as error:
+            errors = [_located(entry) for entry in error.errors(include_url=False)]
+            listed = "; ".join(f"{e['path']}: {e['message']}" for e in errors[:5])
+            raise InvalidInputError(
+                f"task {self.name}: invalid arguments: {listed}", errors=errors
+            ) from error
+        except (PydanticSerializationError, UnicodeError, ValueError) as error:
+            raise InvalidInputError(
+                f"task {self.name}: arguments can't be written as JSON: {error}",
+                errors=[{"path": "args", "message": str(error)}],
+            ) from error
+        if len(raw) > ARGS_BYTES_MAX:
+            raise TooLargeError(
+                f"task {self.name}: arguments have {len(raw)} bytes, at most {ARGS_BYTES_MAX} fit",
+                hint="store the data elsewhere and pass where it lies",
+            )
+        return text
+
+    async def run(self, effects: Effects) -> str | None:
+        """Run one attempt; return the result as JSON."""
+        model = self.args_model.__pydantic_validator__.validate_json(effects.lease.args)
+        kwargs = model.__dict__
+        if self._is_async:
+            if self._context is not None:
+                result = await self.fn(Job(effects), **kwargs)
+            else:
+                result = await self.fn(**kwargs)
+        else:
+            result = await self._in_thread(effects, kwargs)
+        if result is None:
+            return "null"
+        encoded = self._result.dump_json(result)
+        if len(encoded) > RESULT_BYTES_MAX:
+            raise TooLargeError(
+                f"task {self.name}: its result has {len(encoded)} bytes, at most "
+                f"{RESULT_BYTES_MAX} are kept", hint="save a file with job.save instead",
+            )
+        return encoded.decode()
+
+    async def _in_thread(self, effects: Effects, kwargs: dict[str, Any]) -> Any:
+        if self._context is None:
+            return await asyncio.to_thread(self.fn, **kwargs)
+        job = SyncJob(Job(effects), asyncio.get_running_loop())
+        return await asyncio.to_thread(self.fn, job, **kwargs)
+
+
+def _located(entry: Any) -> dict[str, str]:
+    path = ".".join(["args", *(str(part) for part in entry["loc"])])
+    given = f", got {entry['input']!r:.60}" if entry["type"] not in {"missing", "json_invalid"} else ""
+    return {"path": path, "message": f"{entry['msg']}{given}"}
