@@ -21,17 +21,16 @@ class WeatherReport:
 def weather_report(job: SyncJob, csv: Path, title: str = "Seattle Weather") -> WeatherReport:
     """Draw the report and save it as an artifact."""
     # A worker that never draws a report should not carry the PDF library.
-    from report_pages import Book
-    from weather import read_days
+    from weather.book import Book  # noqa: PLC0415 - see above
+    from weather.days import read_days  # noqa: PLC0415
+    from weather.pages import pages  # noqa: PLC0415
 
     days = read_days(csv)
     job.log("read the observations", days=len(days), source=csv.name)
     book = Book(title, days, source=csv.name)
-    pages = book.pages()
-    for done, (name, draw) in enumerate(pages):
-        job.progress(done, len(pages), f"drawing {name}")
+    drawings = pages(book)
+    for name, draw in job.track(drawings, "drawing"):
         draw()
-    pdf = book.finish()
-    artifact = job.save(REPORT_NAME, pdf)
-    job.progress(len(pages), len(pages), "saved")
-    return WeatherReport(file=artifact.name, pages=len(pages), days=len(days), size=artifact.size)
+        job.log(f"drew {name}")
+    artifact = job.save(REPORT_NAME, book.finish())
+    return WeatherReport(artifact.name, pages=len(drawings), days=len(days), size=artifact.size)

@@ -7,7 +7,9 @@ from reportlab.lib.colors import Color, HexColor
 from reportlab.pdfgen.canvas import Canvas
 
 INK, MUTED, HAIRLINE, PANEL = (HexColor(c) for c in ("#14283C", "#667685", "#DDE4EA", "#F4F7F9"))
-NAVY, WARM, COOL, RAIN, AMBER = (HexColor(c) for c in ("#0C2238", "#E0603F", "#3F86B5", "#2F6DB0", "#F0A93B"))
+NAVY, WARM, COOL, RAIN, AMBER = (
+    HexColor(c) for c in ("#0C2238", "#E0603F", "#3F86B5", "#2F6DB0", "#F0A93B")
+)
 WEATHER = {
     "sun": HexColor("#F0B64A"),
     "fog": HexColor("#A9B8C4"),
@@ -17,7 +19,10 @@ WEATHER = {
 }
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 # Blue through cream to red, as in the climate stripes.
-_SCALE = tuple(HexColor(c) for c in ("#1D4E89", "#4F93C4", "#A9D2E6", "#F6E9C9", "#F3A95F", "#DB5A3C", "#9C2430"))
+_SCALE = tuple(
+    HexColor(c)
+    for c in ("#1D4E89", "#4F93C4", "#A9D2E6", "#F6E9C9", "#F3A95F", "#DB5A3C", "#9C2430")
+)
 
 
 def temperature_colour(celsius: float, coldest: float = -4.0, warmest: float = 27.0) -> Color:
@@ -34,12 +39,24 @@ def tint(colour: Color, alpha: float) -> Color:
 
 
 def text(
-    canvas: Canvas, x: float, y: float, words: str, *, size: float = 9, colour: Color = INK, bold: bool = False, align: str = "left"
+    canvas: Canvas,
+    x: float,
+    y: float,
+    words: str,
+    *,
+    size: float = 9,
+    colour: Color = INK,
+    bold: bool = False,
+    align: str = "left",
 ) -> None:
     """Write one line of text whose baseline is at y."""
     canvas.setFont("Helvetica-Bold" if bold else "Helvetica", size)
     canvas.setFillColor(colour)
-    draw = {"left": canvas.drawString, "right": canvas.drawRightString, "centre": canvas.drawCentredString}[align]
+    draw = {
+        "left": canvas.drawString,
+        "right": canvas.drawRightString,
+        "centre": canvas.drawCentredString,
+    }[align]
     draw(x, y, words)
 
 
@@ -71,11 +88,30 @@ class Plot:
             self.canvas.setLineWidth(0.6)
             self.canvas.line(self.x, level, self.x + self.width, level)
             label = f"{tick:g}{unit}" if index == len(ticks) - 1 else f"{tick:g}"
-            text(self.canvas, self.x - 6, level - 2.6, label.replace("-", "–"), size=7.5, colour=MUTED, align="right")
+            text(
+                self.canvas,
+                self.x - 6,
+                level - 2.6,
+                label.replace("-", "–"),
+                size=7.5,
+                colour=MUTED,
+                align="right",
+            )
 
-    def x_labels(self, labels: Sequence[tuple[float, str]], *, bold: bool = False, drop: float = 12) -> None:
+    def x_labels(
+        self, labels: Sequence[tuple[float, str]], *, bold: bool = False, drop: float = 12
+    ) -> None:
         for value, label in labels:
-            text(self.canvas, self.at_x(value), self.y - drop, label, size=7.5, colour=INK if bold else MUTED, bold=bold, align="centre")
+            text(
+                self.canvas,
+                self.at_x(value),
+                self.y - drop,
+                label,
+                size=7.5,
+                colour=INK if bold else MUTED,
+                bold=bold,
+                align="centre",
+            )
 
     def rules(self, values: Sequence[float]) -> None:
         """Draw vertical hairlines, such as the borders of years."""
@@ -84,7 +120,9 @@ class Plot:
         for value in values:
             self.canvas.line(self.at_x(value), self.y, self.at_x(value), self.y + self.height)
 
-    def band(self, xs: Sequence[float], lows: Sequence[float], highs: Sequence[float], colour: Color) -> None:
+    def band(
+        self, xs: Sequence[float], lows: Sequence[float], highs: Sequence[float], colour: Color
+    ) -> None:
         """Fill the area between two curves."""
         path = self.canvas.beginPath()
         path.moveTo(self.at_x(xs[0]), self.at_y(lows[0]))
@@ -96,7 +134,9 @@ class Plot:
         self.canvas.setFillColor(colour)
         self.canvas.drawPath(path, stroke=0, fill=1)
 
-    def line(self, xs: Sequence[float], ys: Sequence[float], colour: Color, width: float = 1.4) -> None:
+    def line(
+        self, xs: Sequence[float], ys: Sequence[float], colour: Color, width: float = 1.4
+    ) -> None:
         path = self.canvas.beginPath()
         path.moveTo(self.at_x(xs[0]), self.at_y(ys[0]))
         for x, y in zip(xs[1:], ys[1:], strict=True):
@@ -106,13 +146,17 @@ class Plot:
         self.canvas.setLineJoin(1)
         self.canvas.drawPath(path, stroke=1, fill=0)
 
-    def bar(self, centre: float, low: float, high: float, width: float, colour: Color, radius: float = 0) -> None:
+    def bar(
+        self, centre: float, low: float, high: float, width: float, colour: Color, radius: float = 0
+    ) -> None:
         """Draw an upright bar; the width is in units of the x axis."""
         left, right = self.at_x(centre - width / 2), self.at_x(centre + width / 2)
         bottom, top = self.at_y(low), self.at_y(high)
         self.canvas.setFillColor(colour)
         if radius and top - bottom > 2 * radius:
-            self.canvas.roundRect(left, bottom, right - left, top - bottom, radius, stroke=0, fill=1)
+            self.canvas.roundRect(
+                left, bottom, right - left, top - bottom, radius, stroke=0, fill=1
+            )
         else:
             self.canvas.rect(left, bottom, right - left, top - bottom, stroke=0, fill=1)
 
@@ -125,7 +169,16 @@ class Plot:
         self.canvas.circle(left, level, 3, stroke=1, fill=1)
         half = self.canvas.stringWidth(words, "Helvetica-Bold", 7.5) / 2
         middle = min(max(left, self.x + half), self.x + self.width - half)
-        text(self.canvas, middle, level + (6 if above else -12), words, size=7.5, colour=colour, bold=True, align="centre")
+        text(
+            self.canvas,
+            middle,
+            level + (6 if above else -12),
+            words,
+            size=7.5,
+            colour=colour,
+            bold=True,
+            align="centre",
+        )
 
 
 def legend(canvas: Canvas, right: float, y: float, entries: Sequence[tuple[str, Color]]) -> None:
@@ -138,8 +191,17 @@ def legend(canvas: Canvas, right: float, y: float, entries: Sequence[tuple[str, 
         right -= 14
 
 
-def card(canvas: Canvas, x: float, y: float, width: float, height: float, label: str, value: str, note: str, accent: Color) -> None:
-    """Draw a key figure on a panel."""
+def card(
+    canvas: Canvas,
+    x: float,
+    y: float,
+    width: float,
+    height: float,
+    words: tuple[str, str, str],
+    accent: Color,
+) -> None:
+    """Draw a key figure on a panel; the words are its label, its value and a note."""
+    label, value, note = words
     canvas.setFillColor(PANEL)
     canvas.roundRect(x, y, width, height, 5, stroke=0, fill=1)
     canvas.setFillColor(accent)
@@ -158,9 +220,12 @@ def table(
     *,
     row_height: float = 17,
     total: bool = False,
-    fill: Callable[[int, int], Color | None] = lambda row, column: None,
+    fill: Callable[[int, int], Color | None] | None = None,
 ) -> float:
-    """Draw a table downwards from y and return where it ended; the first row is the head, `total` sets off the last."""
+    """Draw a table downwards from y and return where it ended.
+
+    The first row is the head; `total` sets off the last.
+    """
     full = sum(widths)
     for row, cells in enumerate(rows):
         y -= row_height
@@ -170,12 +235,21 @@ def table(
             canvas.rect(x, y, full, row_height, stroke=0, fill=1)
         left = x
         for column, (cell, width) in enumerate(zip(cells, widths, strict=True)):
-            colour = None if head or last else fill(row, column)
+            colour = None if head or last or fill is None else fill(row, column)
             if colour is not None:
                 canvas.setFillColor(colour)
                 canvas.roundRect(left + width - 50, y + 2, 50, row_height - 4, 3, stroke=0, fill=1)
             align, at = ("left", left + 6) if column == 0 else ("right", left + width - 8)
-            text(canvas, at, y + row_height / 2 - 3, cell, size=8.2, colour=MUTED if head else INK, bold=head or last or column == 0, align=align)
+            text(
+                canvas,
+                at,
+                y + row_height / 2 - 3,
+                cell,
+                size=8.2,
+                colour=MUTED if head else INK,
+                bold=head or last or column == 0,
+                align=align,
+            )
             left += width
         canvas.setStrokeColor(INK if head else HAIRLINE)
         canvas.setLineWidth(0.9 if head else 0.5)

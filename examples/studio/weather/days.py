@@ -4,7 +4,7 @@ import csv
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 from pathlib import Path
 
 
@@ -49,7 +49,7 @@ def read_days(path: Path) -> list[Day]:
             try:
                 days.append(
                     Day(
-                        date=datetime.strptime(row["date"], "%Y/%m/%d").date(),
+                        date=date.fromisoformat(row["date"].replace("/", "-")),
                         precipitation=float(row["precipitation"]),
                         high=float(row["temp_max"]),
                         low=float(row["temp_min"]),

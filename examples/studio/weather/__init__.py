@@ -1,0 +1,1 @@
+"""A weather report: the days, the charts and the pages."""
