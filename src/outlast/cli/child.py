@@ -1,0 +1,83 @@
+"""The child processes: `python -m outlast.cli.child worker|api APP`. They run user code."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from typing import Any
+
+from outlast.core.errors import OutlastError
+from outlast.core.instant import to_rfc3339
+from outlast.core.limits import LEASE_US
+from outlast.sdk.app import Outlast
+from outlast.sdk.load import load_app
+from outlast.sdk.settings import Settings
+from outlast.system import CLOCK, ENTROPY
+from outlast.upkeep.deathwatch import MARK
+from outlast.worker.lifeline import die_with_parent
+from outlast.worker.pool import Pool, PoolConfig
+
+VERSION = "0.1.0"
+
+
+async def _work(app: Outlast, settings: Settings, holder: str) -> None:
+    await app.open()
+    queues = settings.queues or tuple(sorted({task.queue for task in app.tasks.values()}))
+    presence = {
+        "id": holder, "host": os.uname().nodename, "pid": os.getpid(), "queues": queues,
+        "concurrency": settings.concurrency, "started_at": to_rfc3339(CLOCK.now_us()),
+        "version": VERSION,
+    }
+    await app.ledger.put("worker", holder, json.dumps(presence), ttl_us=LEASE_US)
+    pool = Pool(
+        app.ledger, app.blobs, app.tasks,
+        PoolConfig(holder, queues, settings.concurrency, settings.grace),
+        clock=CLOCK, entropy=ENTROPY,
+    )
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, pool.drain)
+    try:
+        await pool.run()
+        await app.ledger.put("worker", holder, None)
+    finally:
+        await app.close()
+
+
+def _serve(app: Outlast, settings: Settings) -> None:
+    import uvicorn  # noqa: PLC0415 - a worker must not load the web stack
+
+    from outlast.api import create  # noqa: PLC0415 - as above
+
+    uvicorn.run(
+        create(app, host=settings.host), host=settings.host, port=settings.port,
+        log_level="warning", access_log=False, timeout_graceful_shutdown=5,
+        h11_max_incomplete_event_size=64 * 1024,
+    )
+
+
+def main(arguments: list[str]) -> int:
+    """Run one child until its parent stops it; exit 2 when the app can't even be loaded."""
+    die_with_parent()
+    # Ctrl-C reaches the whole group; the parent alone decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    kind, reference, raw = arguments
+    given: dict[str, Any] = json.loads(raw)
+    given["queues"] = tuple(given["queues"])
+    settings = Settings(**given)
+    try:
+        app = load_app(reference)
+        app.configure(settings)
+        if kind == "api":
+            _serve(app, settings)
+            return 0
+        import uvloop  # noqa: PLC0415 - only where it exists
+
+        uvloop.run(_work(app, settings, os.environ[MARK]))
+    except OutlastError as error:
+        print(f"outlast: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,152 @@
+"""Puts the processes together: a supervisor with upkeep, its workers, and the API."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from outlast.core.errors import InvalidInputError, OutlastError
+from outlast.core.limits import SECOND
+from outlast.ledger import open_ledger
+from outlast.ledger.sqlite.bell import meeting_place
+from outlast.sdk.settings import Settings
+from outlast.system import CLOCK, ENTROPY, new_id
+from outlast.upkeep.deathwatch import MARK, DeathWatch
+from outlast.upkeep.loop import Upkeep
+from outlast.worker.supervisor import Child, Supervisor
+
+_READY_WITHIN_S = 30
+_RELOAD_EVERY_S = 0.5
+
+
+def run(
+    reference: str, *, settings: Settings, api: bool, worker: bool, reload: bool = False,
+    ready: Callable[[dict[str, object]], None],
+) -> int:
+    """Run the chosen processes until Ctrl-C or SIGTERM; return the exit code."""
+    settings = replace(
+        settings,
+        port=settings.port or _free_port(settings.host),
+        ledger=_absolute(settings.ledger),
+        blobs=settings.blobs if "://" in settings.blobs else str(Path(settings.blobs).resolve()),
+    )
+    if settings.ledger == "memory://":
+        raise InvalidInputError(
+            "ledger memory:// can't be shared between processes", hint="use sqlite:///path"
+        )
+    return asyncio.run(_run(reference, settings, api, worker, reload, ready))
+
+
+async def _run(
+    reference: str, settings: Settings, api: bool, worker: bool, reload: bool,
+    ready: Callable[[dict[str, object]], None],
+) -> int:
+    ledger = open_ledger(settings.ledger)
+    await ledger.migrate()
+    upkeep = Upkeep(ledger, clock=CLOCK, entropy=ENTROPY)
+    folder = meeting_place(settings.ledger.removeprefix("sqlite:///"))
+    watch = DeathWatch(folder, new_id(), ledger)
+    watch.hold()
+    supervisor = Supervisor(
+        ledger, _children(reference, settings, api=api, worker=worker), mark=MARK,
+        on_change=watch.list_holders, after_death=upkeep.reap, grace_s=settings.grace,
+    )
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, supervisor.stop)
+    background = [asyncio.create_task(_for_ever(upkeep.run)),
+                  asyncio.create_task(_for_ever(watch.run)),
+                  asyncio.create_task(_announce(ledger, settings, api, worker, ready))]
+    if reload:
+        background.append(asyncio.create_task(_reload(reference, supervisor)))
+    try:
+        return await supervisor.run()
+    finally:
+        for task in background:
+            task.cancel()
+        await asyncio.gather(*background, return_exceptions=True)
+        watch.let_go()
+        await ledger.close()
+
+
+async def _for_ever(work: Callable[[], Awaitable[None]]) -> None:
+    """Keep a loop alive: a fault in it is told, and it starts again."""
+    while True:
+        try:
+            await work()
+        except OutlastError as error:
+            print(f"outlast: {error}", file=sys.stderr)
+            await asyncio.sleep(1)
+
+
+def _children(reference: str, settings: Settings, *, api: bool, worker: bool) -> list[Child]:
+    given = json.dumps(asdict(settings))
+
+    def child(kind: str, *, works: bool) -> Child:
+        return Child([sys.executable, "-m", "outlast.cli.child", kind, reference, given], works)
+
+    children = [child("worker", works=True) for _ in range(settings.processes if worker else 0)]
+    return [*children, *([child("api", works=False)] if api else [])]
+
+
+async def _announce(
+    ledger: Any, settings: Settings, api: bool, worker: bool,
+    ready: Callable[[dict[str, object]], None],
+) -> None:
+    """Say that everything answers, once it does."""
+    deadline = CLOCK.elapsed_us() + _READY_WITHIN_S * SECOND
+    while CLOCK.elapsed_us() < deadline:
+        here = [d for d in await ledger.docs("worker") if d.lease_until]
+        workers_up = not worker or len(here) >= settings.processes
+        if workers_up and (not api or _answers(settings.host, settings.port)):
+            facts: dict[str, object] = {"ledger": settings.ledger, "pid": os.getpid()}
+            if api:
+                facts["url"] = f"http://{settings.host}:{settings.port}"
+            if worker:
+                facts["workers"] = settings.processes
+            ready(facts)
+            return
+        await asyncio.sleep(0.05)
+
+
+def _answers(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def _free_port(host: str) -> int:
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _absolute(url: str) -> str:
+    if not url.startswith("sqlite:///"):
+        return url
+    return f"sqlite:///{Path(url.removeprefix('sqlite:///')).resolve()}"
+
+
+async def _reload(reference: str, supervisor: Supervisor) -> None:
+    """Restart the children when a Python file beside the app changes."""
+    path = Path(reference.partition(":")[0])
+    folder = path.parent if path.suffix == ".py" else Path.cwd()
+
+    def newest() -> float:
+        return max((f.stat().st_mtime for f in folder.rglob("*.py") if f.is_file()), default=0.0)
+
+    seen = newest()
+    while True:
+        await asyncio.sleep(_RELOAD_EVERY_S)
+        if (now := newest()) != seen:
+            seen = now
+            supervisor.restart()

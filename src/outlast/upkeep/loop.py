@@ -1,0 +1,95 @@
+"""The loop that keeps the promises, on every node, without a leader: promote, expire, reap."""
+
+import asyncio
+
+from outlast.core import transition
+from outlast.core.errors import UnavailableError
+from outlast.core.instant import to_rfc3339
+from outlast.core.job import Filter, Page
+from outlast.core.limits import MILLISECOND, SECOND, SWEEP_US
+from outlast.core.ports import Clock, Entropy
+from outlast.ledger.protocol import Ledger
+
+_BATCH = 500
+_COALESCE_S = 0.02
+
+
+class Upkeep:
+    """What must happen at its time although nobody asks: due jobs run, dead workers' jobs too."""
+
+    def __init__(self, ledger: Ledger, *, clock: Clock, entropy: Entropy) -> None:
+        self._ledger = ledger
+        self._clock = clock
+        self._entropy = entropy
+
+    async def run(self) -> None:
+        """Tick when the bell rings, when the next job is due, and at every sweep."""
+        while True:
+            try:
+                pause = await self.tick()
+            except UnavailableError:
+                pause = SWEEP_US / SECOND
+            await self._ledger.bell.wait(max(pause, 0.001))
+            await asyncio.sleep(_COALESCE_S)
+
+    async def tick(self, now: int | None = None) -> float:
+        """Do everything that is due; return the seconds until there may be more."""
+        await self.expire(now)
+        await self.reap(now)
+        return await self.promote(now)
+
+    async def promote(self, now: int | None = None) -> float:
+        """Make due jobs runnable; return the seconds until the next one, at most a sweep."""
+        moment = now or self._clock.now_us()
+        horizon = moment + SWEEP_US
+        while True:
+            soon = await self._ledger.find(
+                Filter(due_before=horizon), Page(limit=_BATCH, oldest_first=True)
+            )
+            ready = [job for job in soon if job.run_at <= moment]
+            if ready:
+                await self._ledger.commit([transition.due(job) for job in ready], now=now)
+            if len(soon) < _BATCH or not ready:
+                break
+        waits = [job.run_at - moment for job in soon if job.run_at > moment]
+        # A millisecond late is better than one early, which would find nothing due.
+        return min([*waits, SWEEP_US]) / SECOND + MILLISECOND / SECOND
+
+    async def expire(self, now: int | None = None) -> None:
+        """End the jobs that were not started in time."""
+        where = Filter(expired_before=now or self._clock.now_us())
+        late = await self._ledger.find(where, Page(limit=_BATCH, oldest_first=True))
+        if late:
+            await self._ledger.commit([transition.expired(job) for job in late], now=now)
+
+    async def reap(self, now: int | None = None) -> int:
+        """Take the jobs of dead workers back; return how many.
+
+        Reading first and acting later is safe: each transition names the token it saw, and the
+        ledger refuses it when the job has moved since.
+        """
+        taken = 0
+        while leases := await self._ledger.expired(_BATCH, now=now):
+            at = to_rfc3339(now or self._clock.now_us())
+            verdicts = await self._ledger.commit(
+                [
+                    transition.lost(
+                        lease, reason=f"worker {lease.holder} gave no sign of life", at=at,
+                        dice=self._entropy.fraction(),
+                    )
+                    for lease in leases
+                ],
+                now=now,
+            )
+            taken += sum(verdict.accepted for verdict in verdicts)
+            await self._cancel_refused([v.id for v in verdicts if v.cancel_requested], now)
+            if len(leases) < _BATCH:
+                break
+        return taken
+
+    async def _cancel_refused(self, ids: list[str], now: int | None) -> None:
+        """A job that was asked to stop after its lease was read is cancelled, not run again."""
+        for lease in await self._ledger.expired(_BATCH, now=now) if ids else ():
+            if lease.cancel_requested:
+                change = transition.cancelled(lease, "cancelled by request; its worker was lost")
+                await self._ledger.commit([change], now=now)

@@ -1,0 +1,149 @@
+"""One attempt at one job: runs the task, and turns what happened into a transition."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from outlast.blobs.protocol import Blobs
+from outlast.core import transition
+from outlast.core.effects import Effects
+from outlast.core.errors import DriftError, InvalidInputError, LeaseLostError, NotFoundError
+from outlast.core.failure import describe
+from outlast.core.instant import to_rfc3339
+from outlast.core.job import Event, Lease, Transition
+from outlast.core.limits import SECOND
+from outlast.core.ports import Clock, Entropy
+from outlast.core.retry import DEFAULT_BACKOFF, Backoff
+from outlast.ledger.protocol import Ledger
+
+
+class RunPolicy(Protocol):
+    """The part of a task's policy that the worker needs."""
+
+    @property
+    def backoff(self) -> Backoff: ...
+    @property
+    def give_up_on(self) -> tuple[type[BaseException], ...]: ...
+
+
+class Runnable(Protocol):
+    """A task as the worker sees it."""
+
+    @property
+    def policy(self) -> RunPolicy: ...
+
+    async def run(self, effects: Effects) -> str | None:
+        """Run one attempt and return the result as JSON."""
+        ...
+
+
+class LeasedEffects:
+    """A claimed job's way to the ledger: every write carries its token."""
+
+    def __init__(
+        self, lease: Lease, ledger: Ledger, blobs: Blobs, clock: Clock,
+        soon: Callable[[Transition], None],
+    ) -> None:
+        self.lease = lease
+        self._ledger = ledger
+        self._blobs = blobs
+        self._soon = soon
+        self.elapsed_us = clock.elapsed_us
+        self.started_us = clock.elapsed_us()
+        self.stop_reason: str | None = None  # why the attempt was told to stop
+
+    def note(self, event: str, data: str, *, progress: str | None = None) -> None:
+        self._soon(transition.amended(self.lease, event, data, progress=progress))
+
+    async def amend(self, event: str, data: str, *, artifact: str | None = None) -> None:
+        change = transition.amended(self.lease, event, data, artifact=artifact)
+        (verdict,) = await self._ledger.commit([change])
+        if not verdict.accepted:
+            raise LeaseLostError(
+                f"{event} of job {self.lease.id} refused: expected token {verdict.token} and "
+                f"status {verdict.status}, got token {self.lease.token}",
+                hint="another worker took the job over; this attempt must stop",
+            )
+
+    async def events(self, type_: str) -> list[Event]:
+        found: list[Event] = []
+        while page := await self._ledger.history(
+            self.lease.id, after=found[-1].seq if found else 0, type=type_
+        ):
+            found += page
+        return found
+
+    async def artifacts(self) -> str:
+        (job,) = await self._ledger.get([self.lease.id])
+        if job is None:
+            raise NotFoundError(f"there is no job {self.lease.id}")
+        return job.artifacts
+
+    async def store(self, name: str, data: bytes | Path) -> tuple[str, int, str]:
+        stored = await self._blobs.put(data)
+        return stored.key, stored.size, stored.sha256
+
+    async def fetch(self, blob: str) -> bytes:
+        return await self._blobs.get(blob)
+
+    def stopping(self) -> bool:
+        return self.stop_reason is not None
+
+
+async def attempt(
+    effects: LeasedEffects, task: Runnable | None, clock: Clock, entropy: Entropy
+) -> Transition | None:
+    """Run one attempt; return the transition that ends it, or None when the lease was lost."""
+    lease = effects.lease
+    try:
+        if task is None:
+            raise NotFoundError(  # noqa: TRY301 - handled like any other failure of the attempt
+                f"this worker has no task {lease.task!r:.80}",
+                hint="deploy the code that has it, or discard the job",
+            )
+        if lease.timeout_us is None:
+            result = await task.run(effects)
+        else:
+            async with asyncio.timeout(lease.timeout_us / SECOND):
+                result = await task.run(effects)
+    except LeaseLostError:
+        return None
+    except asyncio.CancelledError:
+        return _stopped(effects)
+    except Exception as error:  # noqa: BLE001 - whatever user code raises is this job's failure
+        return _failed(effects, task, error, clock, entropy)
+    except BaseException as error:
+        # JobCancelled reaches here by name, because the worker may not import the sdk.
+        if type(error).__name__ == "JobCancelled":
+            return _stopped(effects)
+        if isinstance(error, SystemExit):
+            return _failed(effects, task, error, clock, entropy)
+        raise
+    return transition.completed(lease, result)
+
+
+def _stopped(effects: LeasedEffects) -> Transition:
+    if effects.stop_reason in {None, "drain"}:
+        return transition.released(effects.lease)
+    return transition.cancelled(effects.lease, effects.stop_reason or "")
+
+
+def _failed(
+    effects: LeasedEffects, task: Runnable | None, error: BaseException, clock: Clock,
+    entropy: Entropy,
+) -> Transition:
+    lease = effects.lease
+    policy = task.policy if task else None
+    hopeless = (DriftError, InvalidInputError, *(policy.give_up_on if policy else ()))
+    retryable = not isinstance(error, hopeless) and type(error).__name__ != "GiveUp"
+    if isinstance(error, TimeoutError) and not str(error) and lease.timeout_us is not None:
+        error = TimeoutError(f"the attempt took longer than {lease.timeout_us / SECOND:g} s")
+    at = to_rfc3339(clock.now_us())
+    return transition.failed(
+        lease,
+        describe(error, attempt=lease.attempt, at=at, retryable=retryable),
+        backoff=policy.backoff if policy else DEFAULT_BACKOFF,
+        dice=entropy.fraction(),
+        after_us=getattr(error, "after_us", None),
+    )

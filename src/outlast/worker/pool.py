@@ -1,0 +1,198 @@
+"""A pool in one process: claims in batches, runs jobs beside each other, ends them in batches."""
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from outlast.blobs.protocol import Blobs
+from outlast.core import transition
+from outlast.core.errors import UnavailableError
+from outlast.core.job import Filter, Lease, Page, Transition, Want
+from outlast.core.limits import PAGE_MAX, SECOND, SWEEP_US
+from outlast.core.ports import Clock, Entropy
+from outlast.core.prefetch import ServiceTime
+from outlast.ledger.protocol import Ledger
+from outlast.worker.attempt import LeasedEffects, Runnable, attempt
+
+_SWEEP_S = SWEEP_US / SECOND
+_CANCEL_COALESCE_S = 0.05
+_COMMIT_MAX = 500
+
+
+@dataclass(frozen=True, slots=True)
+class PoolConfig:
+    """Who the pool is and what it takes."""
+
+    holder: str
+    queues: tuple[str, ...]
+    concurrency: int = 16
+    grace_s: float = 30.0
+
+
+class Pool:
+    """Runs jobs until it is drained."""
+
+    def __init__(
+        self, ledger: Ledger, blobs: Blobs, tasks: Mapping[str, Runnable], config: PoolConfig,
+        *, clock: Clock, entropy: Entropy,
+    ) -> None:
+        self._ledger = ledger
+        self._blobs = blobs
+        self._tasks = tasks
+        self._config = config
+        self._clock = clock
+        self._entropy = entropy
+        self._running: dict[str, tuple[LeasedEffects, asyncio.Task[None]]] = {}
+        self._buffer: deque[Lease] = deque()
+        self._outbox: deque[tuple[Transition, Lease]] = deque()
+        self._service = ServiceTime()
+        self._draining = asyncio.Event()
+        self._room = asyncio.Event()
+        self._news = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._queues = deque(config.queues)
+
+    async def run(self) -> None:
+        """Run until `drain` is called and the running jobs have ended or been given back."""
+        self._loop = asyncio.get_running_loop()
+        loops = [
+            asyncio.create_task(self._claim_loop()),
+            asyncio.create_task(self._commit_loop()),
+            asyncio.create_task(self._cancel_loop()),
+        ]
+        drained = asyncio.create_task(self._draining.wait())
+        try:
+            await asyncio.wait([*loops, drained], return_when=asyncio.FIRST_COMPLETED)
+            for ended in loops:
+                if ended.done() and not ended.cancelled():
+                    ended.result()  # a loop only ends by a fault of ours: say which
+            loops[0].cancel()
+            await asyncio.gather(loops[0], return_exceptions=True)
+            await self._stop_jobs()
+            await self._flush()
+        finally:
+            for task in (*loops, drained):
+                task.cancel()
+            await asyncio.gather(*loops, drained, return_exceptions=True)
+
+    def drain(self) -> None:
+        """Stop claiming; `run` returns when everything in hand is settled."""
+        self._draining.set()
+
+    async def _claim_loop(self) -> None:
+        while True:
+            in_hand = len(self._running) + len(self._buffer)
+            room = self._config.concurrency + self._service.depth(self._config.concurrency) - in_hand
+            # Half of what fits: many small claims would cost more than they bring.
+            if room < max(1, (in_hand + room) // 2):
+                self._room.clear()
+                await self._room.wait()
+                continue
+            try:
+                leases = await self._ledger.claim(
+                    Want(self._config.holder, tuple(self._queues), room)
+                )
+            except UnavailableError:
+                await self._ledger.bell.wait(_SWEEP_S)
+                continue
+            self._queues.rotate(-1)
+            if leases:
+                self._buffer.extend(leases)
+                self._start_some()
+            else:
+                await self._ledger.bell.wait(_SWEEP_S)
+
+    def _start_some(self) -> None:
+        while self._buffer and len(self._running) < self._config.concurrency:
+            lease = self._buffer.popleft()
+            effects = LeasedEffects(lease, self._ledger, self._blobs, self._clock, self._soon)
+            task = asyncio.create_task(self._run_one(effects))
+            self._running[lease.id] = (effects, task)
+
+    async def _run_one(self, effects: LeasedEffects) -> None:
+        lease = effects.lease
+        try:
+            change = await attempt(
+                effects, self._tasks.get(lease.task), self._clock, self._entropy
+            )
+            self._service.observe(self._clock.elapsed_us() - effects.started_us)
+            if change is not None:
+                self._outbox.append((change, lease))
+                self._news.set()
+        finally:
+            del self._running[lease.id]
+            if not self._draining.is_set():
+                self._start_some()
+            self._room.set()
+
+    def _soon(self, change: Transition) -> None:
+        """Take a change from any thread; it is committed in order with the others."""
+        held = self._running.get(change.id)
+        if held is None or self._loop is None:
+            return
+        self._outbox.append((change, held[0].lease))
+        self._loop.call_soon_threadsafe(self._news.set)
+
+    async def _commit_loop(self) -> None:
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            await self._flush()
+
+    async def _flush(self) -> None:
+        while self._outbox:
+            size = min(len(self._outbox), _COMMIT_MAX)
+            batch = [self._outbox[index] for index in range(size)]
+            try:
+                verdicts = await self._ledger.commit([change for change, _ in batch])
+            except UnavailableError:
+                # The outcome is unknown: trying again is safe, because each change is guarded.
+                await asyncio.sleep(_SWEEP_S)
+                continue
+            for _ in range(size):
+                self._outbox.popleft()
+            for (_, lease), verdict in zip(batch, verdicts, strict=True):
+                if not verdict.accepted:
+                    self._refused(lease, transition.after_refusal(lease, verdict))
+
+    def _refused(self, lease: Lease, instead: Transition | None) -> None:
+        if instead is not None:
+            self._outbox.append((instead, lease))
+            return
+        held = self._running.get(lease.id)
+        if held is not None and held[0].lease.token == lease.token:
+            held[0].stop_reason = "the lease was lost"
+            held[1].cancel()
+
+    async def _cancel_loop(self) -> None:
+        """Stop the jobs that were asked to: the bell says so soon, a sweep says so surely."""
+        while True:
+            await self._ledger.bell.wait(_SWEEP_S)
+            await asyncio.sleep(_CANCEL_COALESCE_S)
+            if not self._running:
+                continue
+            where = Filter(holder=self._config.holder, cancel_requested=True)
+            try:
+                asked = await self._ledger.find(where, Page(limit=PAGE_MAX))
+            except UnavailableError:
+                continue
+            for job in asked:
+                held = self._running.get(job.id)
+                if held is not None and held[0].stop_reason is None:
+                    held[0].stop_reason = "cancelled by request"
+                    held[1].cancel()
+
+    async def _stop_jobs(self) -> None:
+        """Give back what was not started; let the rest end within the grace, then give it back."""
+        for lease in self._buffer:
+            self._outbox.append((transition.released(lease), lease))
+        self._buffer.clear()
+        await self._flush()
+        tasks = [task for _, task in self._running.values()]
+        if tasks:
+            await asyncio.wait(tasks, timeout=self._config.grace_s)
+        for effects, task in list(self._running.values()):
+            effects.stop_reason = effects.stop_reason or "drain"
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

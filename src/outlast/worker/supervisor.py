@@ -1,0 +1,139 @@
+"""The parent process: runs no user code, heartbeats its children's leases, and sees them die."""
+
+import asyncio
+import contextlib
+import os
+import signal
+from asyncio.subprocess import Process
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from outlast.core.errors import UnavailableError
+from outlast.core.limits import HEARTBEAT_US, LEASE_US, SECOND
+from outlast.ledger.protocol import Ledger
+from outlast.system import new_id
+
+_RESTART_PAUSE_S = (0.0, 0.2, 1.0, 5.0)
+_KILL_AFTER_S = 5.0
+
+
+@dataclass(slots=True)
+class Child:
+    """A child to keep running: how to start it, and under which identity it holds leases."""
+
+    command: list[str]
+    works: bool  # holds leases
+    environment: dict[str, str] = field(default_factory=dict)
+    holder: str = ""
+    process: Process | None = None
+    deaths: int = 0
+
+
+class Supervisor:
+    """Keeps children running until it is told to stop.
+
+    `mark` names the environment variable that carries a child's identity; `on_change` is called
+    with the identities whenever they change; `after_death` takes a dead child's jobs back.
+    """
+
+    def __init__(
+        self, ledger: Ledger, children: list[Child], *, mark: str,
+        on_change: Callable[[list[str]], None], after_death: Callable[[], Awaitable[object]],
+        grace_s: float = 30.0,
+    ) -> None:
+        self._ledger = ledger
+        self._children = children
+        self._mark = mark
+        self._on_change = on_change
+        self._after_death = after_death
+        self._grace_s = grace_s
+        self._stopping = asyncio.Event()
+        self._failed: list[int] = []
+
+    async def run(self) -> int:
+        """Run until `stop`; return 0, or the exit code of a child that could not even start."""
+        keepers = [asyncio.create_task(self._keep(child)) for child in self._children]
+        heart = asyncio.create_task(self._heartbeat())
+        try:
+            await asyncio.gather(*keepers)
+        finally:
+            heart.cancel()
+            await asyncio.gather(heart, return_exceptions=True)
+        return self._failed[0] if self._failed else 0
+
+    def stop(self) -> None:
+        """Ask every child to finish; a second call kills."""
+        if self._stopping.is_set():
+            self._signal(signal.SIGKILL)
+        self._stopping.set()
+        self._signal(signal.SIGTERM)
+
+    def restart(self) -> None:
+        """Ask every child to finish and start anew (its code changed)."""
+        self._signal(signal.SIGTERM)
+
+    def _signal(self, number: signal.Signals) -> None:
+        for child in self._children:
+            if child.process is not None and child.process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    child.process.send_signal(number)
+
+    async def _keep(self, child: Child) -> None:
+        while not self._stopping.is_set():
+            # A fresh identity for each start: a restarted worker is nobody's old self.
+            child.holder = new_id()
+            self._on_change([c.holder for c in self._children if c.works])
+            environment = {
+                **os.environ, **child.environment, self._mark: child.holder,
+                "OUTLAST_PARENT": str(os.getpid()),
+            }
+            child.process = await asyncio.create_subprocess_exec(*child.command, env=environment)
+            if self._stopping.is_set():
+                child.process.terminate()
+            code = await self._ended(child.process)
+            if child.works:
+                await self._bury(child.holder)
+            if code == 2 and child.deaths == 0:  # noqa: PLR2004 - bad usage: starting again can't help
+                self._failed.append(code)
+                self.stop()
+                return
+            if code != 0 and not self._stopping.is_set():
+                pause = _RESTART_PAUSE_S[min(child.deaths, len(_RESTART_PAUSE_S) - 1)]
+                child.deaths += 1
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(pause):
+                        await self._stopping.wait()
+
+    async def _ended(self, process: Process) -> int:
+        waiting = asyncio.create_task(process.wait())
+        stopping = asyncio.create_task(self._stopping.wait())
+        await asyncio.wait([waiting, stopping], return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if not waiting.done():
+            done, _ = await asyncio.wait([waiting], timeout=self._grace_s + _KILL_AFTER_S)
+            if not done:
+                process.kill()
+        return await waiting
+
+    async def _bury(self, holder: str) -> None:
+        """Give a dead child's leases up at once: its jobs run again elsewhere within milliseconds."""
+        with contextlib.suppress(UnavailableError):
+            await self._ledger.extend([holder], 0)
+            await self._after_death()
+
+    async def _heartbeat(self) -> None:
+        while True:
+            await asyncio.sleep(HEARTBEAT_US / SECOND)
+            living = [
+                c for c in self._children
+                if c.works and c.process is not None and c.process.returncode is None
+            ]
+            try:
+                lost = await self._ledger.extend([c.holder for c in living], LEASE_US)
+            except UnavailableError:
+                continue  # tried again at the next beat; the lease outlives two lost ones
+            for child in living:
+                if child.holder in lost and child.process is not None:
+                    # It was given up for dead: what it holds runs elsewhere, so it must go.
+                    with contextlib.suppress(ProcessLookupError):
+                        child.process.kill()
