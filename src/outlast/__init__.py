@@ -10,17 +10,36 @@ if TYPE_CHECKING:
     from outlast.sdk.context import Artifact, Job, SyncJob
     from outlast.sdk.handle import Handle
     from outlast.sdk.signals import GiveUp, JobCancelled, Retry
+    from outlast.sdk.sync import SyncOutlast
 
 __all__ = [
-    "Artifact", "Backoff", "Client", "GiveUp", "Handle", "Job", "JobCancelled", "Outlast",
-    "OutlastError", "Retry", "SyncJob",
+    "Artifact",
+    "Backoff",
+    "Client",
+    "GiveUp",
+    "Handle",
+    "Job",
+    "JobCancelled",
+    "Outlast",
+    "OutlastError",
+    "Retry",
+    "SyncJob",
+    "SyncOutlast",
 ]
 
 _HOMES = {
-    "Artifact": "sdk.context", "Backoff": "core.retry", "Client": "sdk.client",
-    "GiveUp": "sdk.signals", "Handle": "sdk.handle", "Job": "sdk.context",
-    "JobCancelled": "sdk.signals", "Outlast": "sdk.app", "OutlastError": "core.errors",
-    "Retry": "sdk.signals", "SyncJob": "sdk.context",
+    "Artifact": "sdk.context",
+    "Backoff": "core.retry",
+    "Client": "sdk.client",
+    "GiveUp": "sdk.signals",
+    "Handle": "sdk.handle",
+    "Job": "sdk.context",
+    "JobCancelled": "sdk.signals",
+    "Outlast": "sdk.app",
+    "OutlastError": "core.errors",
+    "Retry": "sdk.signals",
+    "SyncJob": "sdk.context",
+    "SyncOutlast": "sdk.sync",
 }
 
 

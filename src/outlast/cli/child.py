@@ -25,15 +25,22 @@ async def _work(app: Outlast, settings: Settings, holder: str) -> None:
     await app.open()
     queues = settings.queues or tuple(sorted({task.queue for task in app.tasks.values()}))
     presence = {
-        "id": holder, "host": os.uname().nodename, "pid": os.getpid(), "queues": queues,
-        "concurrency": settings.concurrency, "started_at": to_rfc3339(CLOCK.now_us()),
+        "id": holder,
+        "host": os.uname().nodename,
+        "pid": os.getpid(),
+        "queues": queues,
+        "concurrency": settings.concurrency,
+        "started_at": to_rfc3339(CLOCK.now_us()),
         "version": VERSION,
     }
     await app.ledger.put("worker", holder, json.dumps(presence), ttl_us=LEASE_US)
     pool = Pool(
-        app.ledger, app.blobs, app.tasks,
+        app.ledger,
+        app.blobs,
+        app.tasks,
         PoolConfig(holder, queues, settings.concurrency, settings.grace),
-        clock=CLOCK, entropy=ENTROPY,
+        clock=CLOCK,
+        entropy=ENTROPY,
     )
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, pool.drain)
     try:
@@ -44,13 +51,17 @@ async def _work(app: Outlast, settings: Settings, holder: str) -> None:
 
 
 def _serve(app: Outlast, settings: Settings) -> None:
-    import uvicorn  # noqa: PLC0415 - a worker must not load the web stack
+    import uvicorn  # a worker must not load the web stack
 
-    from outlast.api import create  # noqa: PLC0415 - as above
+    from outlast.api import create  # as above
 
     uvicorn.run(
-        create(app, host=settings.host), host=settings.host, port=settings.port,
-        log_level="warning", access_log=False, timeout_graceful_shutdown=5,
+        create(app, host=settings.host),
+        host=settings.host,
+        port=settings.port,
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=5,
         h11_max_incomplete_event_size=64 * 1024,
     )
 
@@ -70,7 +81,7 @@ def main(arguments: list[str]) -> int:
         if kind == "api":
             _serve(app, settings)
             return 0
-        import uvloop  # noqa: PLC0415 - only where it exists
+        import uvloop  # only where it exists
 
         uvloop.run(_work(app, settings, os.environ[MARK]))
     except OutlastError as error:

@@ -26,7 +26,12 @@ _RELOAD_EVERY_S = 0.5
 
 
 def run(
-    reference: str, *, settings: Settings, api: bool, worker: bool, reload: bool = False,
+    reference: str,
+    *,
+    settings: Settings,
+    api: bool,
+    worker: bool,
+    reload: bool = False,
     ready: Callable[[dict[str, object]], None],
 ) -> int:
     """Run the chosen processes until Ctrl-C or SIGTERM; return the exit code."""
@@ -40,12 +45,17 @@ def run(
         raise InvalidInputError(
             "ledger memory:// can't be shared between processes", hint="use sqlite:///path"
         )
-    return asyncio.run(_run(reference, settings, api, worker, reload, ready))
+    return asyncio.run(_run(reference, settings, ready, api=api, worker=worker, reload=reload))
 
 
 async def _run(
-    reference: str, settings: Settings, api: bool, worker: bool, reload: bool,
+    reference: str,
+    settings: Settings,
     ready: Callable[[dict[str, object]], None],
+    *,
+    api: bool,
+    worker: bool,
+    reload: bool,
 ) -> int:
     ledger = open_ledger(settings.ledger)
     await ledger.migrate()
@@ -54,15 +64,21 @@ async def _run(
     watch = DeathWatch(folder, new_id(), ledger)
     watch.hold()
     supervisor = Supervisor(
-        ledger, _children(reference, settings, api=api, worker=worker), mark=MARK,
-        on_change=watch.list_holders, after_death=upkeep.reap, grace_s=settings.grace,
+        ledger,
+        _children(reference, settings, api=api, worker=worker),
+        mark=MARK,
+        on_change=watch.list_holders,
+        after_death=upkeep.reap,
+        grace_s=settings.grace,
     )
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, supervisor.stop)
-    background = [asyncio.create_task(_for_ever(upkeep.run)),
-                  asyncio.create_task(_for_ever(watch.run)),
-                  asyncio.create_task(_announce(ledger, settings, api, worker, ready))]
+    background = [
+        asyncio.create_task(_for_ever(upkeep.run)),
+        asyncio.create_task(_for_ever(watch.run)),
+        asyncio.create_task(_announce(ledger, settings, ready, api=api, worker=worker)),
+    ]
     if reload:
         background.append(asyncio.create_task(_reload(reference, supervisor)))
     try:
@@ -96,8 +112,12 @@ def _children(reference: str, settings: Settings, *, api: bool, worker: bool) ->
 
 
 async def _announce(
-    ledger: Any, settings: Settings, api: bool, worker: bool,
+    ledger: Any,
+    settings: Settings,
     ready: Callable[[dict[str, object]], None],
+    *,
+    api: bool,
+    worker: bool,
 ) -> None:
     """Say that everything answers, once it does."""
     deadline = CLOCK.elapsed_us() + _READY_WITHIN_S * SECOND

@@ -4,7 +4,7 @@
 
     OutlastError
     ├── InvalidInputError      what came in can't be accepted as it is
-    │   └── MalformedInputError    it can't even be read (not JSON, NUL, too deep)
+    │   └── MalformedInputError    it can't even be read
     ├── UnauthorizedError      no credential, or one that is not known
     ├── ForbiddenError         the credential lacks the scope
     ├── NotFoundError          no such job, task, artifact, schedule
@@ -47,7 +47,7 @@ class OutlastError(Exception):
 
 
 class InvalidInputError(OutlastError):
-    """A request, argument or setting that can't be accepted as it is; `facts["errors"]` lists why."""
+    """A request, argument or setting that can't be accepted; `facts["errors"]` lists why."""
 
     code = "invalid-request"
     http_status = 422
@@ -115,7 +115,7 @@ class TooLargeError(InvalidInputError):
 
 
 class QueueFullError(OutlastError):
-    """The queue is at its depth limit; `facts["retry_after"]` says in how many seconds to try again."""
+    """The queue is at its depth limit; try again in `facts["retry_after"]` seconds."""
 
     code = "queue-full"
     retryable = True
@@ -124,7 +124,7 @@ class QueueFullError(OutlastError):
 
 
 class RateLimitedError(OutlastError):
-    """This client is over its rate; `facts["retry_after"]` says in how many seconds to try again."""
+    """This client is over its rate; try again in `facts["retry_after"]` seconds."""
 
     code = "rate-limited"
     retryable = True

@@ -10,9 +10,7 @@ from outlast.core.limits import ERROR_MESSAGE_CHARS_MAX, TRACEBACK_CHARS_MAX
 _VARYING: Final = re.compile(r"0x[0-9a-fA-F]+|[0-9a-f]{8}-[0-9a-f-]{27}|\d+")
 
 
-def describe(
-    error: BaseException, *, attempt: int, at: str, retryable: bool
-) -> dict[str, object]:
+def describe(error: BaseException, *, attempt: int, at: str, retryable: bool) -> dict[str, object]:
     """Describe an exception for the ledger: type, message, traceback and a fingerprint."""
     name = type(error).__name__
     message = _clean(str(error), ERROR_MESSAGE_CHARS_MAX)

@@ -47,9 +47,7 @@ def evolve(state: Folded | None, event: Event) -> Folded:
             lost = state.lost + 1 if "reason" in data.get("error", {}) else state.lost
             return replace(state, status=Status(event.type), finished_at=event.at, lost=lost)
         case "redriven":
-            return Folded(
-                Status.PENDING, token=state.token, run=state.run + 1, seq=event.seq
-            )
+            return Folded(Status.PENDING, token=state.token, run=state.run + 1, seq=event.seq)
         case _:
             return state
 
@@ -65,6 +63,12 @@ def fold(events: Iterable[Event]) -> Folded | None:
 def of_row(row: JobRecord) -> Folded:
     """Take the same part from a row, to compare."""
     return Folded(
-        row.status, row.attempt, row.token, row.lost, row.run, row.seq,
-        row.cancel_requested_at, row.finished_at,
+        row.status,
+        row.attempt,
+        row.token,
+        row.lost,
+        row.run,
+        row.seq,
+        row.cancel_requested_at,
+        row.finished_at,
     )

@@ -34,12 +34,11 @@ def duration_us(value: str | float | timedelta, *, field: str = "duration") -> i
         micros: float = value / timedelta(microseconds=1)
     elif isinstance(value, bool):
         raise _bad_duration(field, value)
-    elif isinstance(value, int | float):
-        micros = value * SECOND if value == value and abs(value) < DURATION_MAX_US else -1  # noqa: PLR0124 - NaN test
-    elif isinstance(value, str) and (match := _DURATION.match(value)):
-        micros = float(match[1]) * _UNIT_US[match[2]]
+    elif isinstance(value, str):
+        match = _DURATION.match(value)
+        micros = float(match[1]) * _UNIT_US[match[2]] if match else -1
     else:
-        raise _bad_duration(field, value)
+        micros = value * SECOND if abs(value) < DURATION_MAX_US else -1  # NaN compares false
     if not 0 <= micros <= DURATION_MAX_US:
         raise _bad_duration(field, value)
     return round(micros)

@@ -14,7 +14,7 @@ _WEIGHT: Final = 0.1
 
 @dataclass(slots=True)
 class ServiceTime:
-    """A moving average of how long jobs take, in microseconds; unknown until the first one ended."""
+    """A moving average of how long jobs take, in microseconds; None until one has ended."""
 
     mean_us: float | None = None
 
@@ -33,5 +33,7 @@ class ServiceTime:
         """
         if self.mean_us is None:
             return 0
-        return min(DEPTH_MAX, int(slots * AHEAD_US / max(self.mean_us, 1.0)) if
-                   self.mean_us < AHEAD_US else 0)
+        return min(
+            DEPTH_MAX,
+            int(slots * AHEAD_US / max(self.mean_us, 1.0)) if self.mean_us < AHEAD_US else 0,
+        )

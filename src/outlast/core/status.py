@@ -28,14 +28,16 @@ ARROWS: Final[dict[Status, frozenset[Status]]] = {
     Status.SCHEDULED: frozenset({Status.PENDING, Status.CANCELLED}),
     Status.PENDING: frozenset({Status.PROCESSING, Status.SCHEDULED, Status.CANCELLED}),
     Status.WAITING: frozenset({Status.PENDING, Status.SCHEDULED, Status.CANCELLED, Status.FAILED}),
-    Status.PROCESSING: frozenset({
-        Status.PENDING,
-        Status.SCHEDULED,
-        Status.WAITING,
-        Status.COMPLETED,
-        Status.FAILED,
-        Status.CANCELLED,
-    }),
+    Status.PROCESSING: frozenset(
+        {
+            Status.PENDING,
+            Status.SCHEDULED,
+            Status.WAITING,
+            Status.COMPLETED,
+            Status.FAILED,
+            Status.CANCELLED,
+        }
+    ),
     # A redrive is a new run of the same job, asked for by a person; only these two allow it.
     Status.FAILED: frozenset({Status.PENDING}),
     Status.CANCELLED: frozenset({Status.PENDING}),

@@ -16,17 +16,30 @@ def completed(lease: Lease, result: str | None) -> Transition:
     )
 
 
-def amended(lease: Lease, event: str, data: str, *, progress: str | None = None,
-            artifact: str | None = None) -> Transition:
+def amended(
+    lease: Lease, event: str, data: str, *, progress: str | None = None, artifact: str | None = None
+) -> Transition:
     """Note progress, a step, a log line or an artifact of a leased job, which goes on."""
     return Transition(
-        lease.id, Status.PROCESSING, lease.token, None, event, data,
-        progress=progress, artifact=artifact,
+        lease.id,
+        Status.PROCESSING,
+        lease.token,
+        None,
+        event,
+        data,
+        progress=progress,
+        artifact=artifact,
     )
 
 
-def failed(lease: Lease, error: dict[str, object], *, backoff: Backoff, dice: float,
-           after_us: int | None = None) -> Transition:
+def failed(
+    lease: Lease,
+    error: dict[str, object],
+    *,
+    backoff: Backoff,
+    dice: float,
+    after_us: int | None = None,
+) -> Transition:
     """Fail an attempt: another one after the backoff, or dead-letter when none is left.
 
     `error["retryable"]` False dead-letters at once. `dice` is a random number in [0, 1);
@@ -36,10 +49,15 @@ def failed(lease: Lease, error: dict[str, object], *, backoff: Backoff, dice: fl
         return _ended(lease, error)
     delay = backoff.delay_us(lease.attempt, dice) if after_us is None else after_us
     return Transition(
-        lease.id, Status.PROCESSING, lease.token,
-        Status.SCHEDULED if delay else Status.PENDING, "retrying",
+        lease.id,
+        Status.PROCESSING,
+        lease.token,
+        Status.SCHEDULED if delay else Status.PENDING,
+        "retrying",
         json.dumps({"attempt": lease.attempt, "delay_us": delay, "error": error}),
-        delay_us=delay, error=json.dumps(error), unless_cancelled=True,
+        delay_us=delay,
+        error=json.dumps(error),
+        unless_cancelled=True,
     )
 
 
@@ -49,7 +67,9 @@ def lost(lease: Lease, *, reason: str, at: str, dice: float) -> Transition:
     error: dict[str, object] = {
         "type": "WorkerLost",
         "message": f"the worker was lost while it ran attempt {lease.attempt}: {reason}",
-        "attempt": lease.attempt, "at": at, "retryable": True,
+        "attempt": lease.attempt,
+        "at": at,
+        "retryable": True,
     }
     if lease.cancel_requested:
         return cancelled(lease, "cancelled by request; its worker was lost")
@@ -59,25 +79,41 @@ def lost(lease: Lease, *, reason: str, at: str, dice: float) -> Transition:
     # The first loss is most often a deploy or a machine, so the job runs again at once.
     delay = 0 if count == 1 else LOST_BACKOFF.delay_us(count - 1, dice)
     return Transition(
-        lease.id, Status.PROCESSING, lease.token,
-        Status.SCHEDULED if delay else Status.PENDING, "heartbeat-lost",
+        lease.id,
+        Status.PROCESSING,
+        lease.token,
+        Status.SCHEDULED if delay else Status.PENDING,
+        "heartbeat-lost",
         json.dumps({"attempt": lease.attempt, "lost": count, "delay_us": delay, "error": error}),
-        delay_us=delay, lost=count, error=json.dumps(error), unless_cancelled=True,
+        delay_us=delay,
+        lost=count,
+        error=json.dumps(error),
+        unless_cancelled=True,
     )
 
 
 def _ended(lease: Lease, error: dict[str, object]) -> Transition:
     return Transition(
-        lease.id, Status.PROCESSING, lease.token, Status.FAILED, "failed",
-        json.dumps({"error": error}), error=json.dumps(error),
+        lease.id,
+        Status.PROCESSING,
+        lease.token,
+        Status.FAILED,
+        "failed",
+        json.dumps({"error": error}),
+        error=json.dumps(error),
     )
 
 
 def released(lease: Lease) -> Transition:
     """Give a job back on a graceful stop; it costs no attempt and keeps its place in the queue."""
     return Transition(
-        lease.id, Status.PROCESSING, lease.token, Status.PENDING, "released",
-        json.dumps({"attempt": lease.attempt - 1}), attempt=lease.attempt - 1,
+        lease.id,
+        Status.PROCESSING,
+        lease.token,
+        Status.PENDING,
+        "released",
+        json.dumps({"attempt": lease.attempt - 1}),
+        attempt=lease.attempt - 1,
         unless_cancelled=True,
     )
 
@@ -85,13 +121,17 @@ def released(lease: Lease) -> Transition:
 def cancelled(lease: Lease, reason: str) -> Transition:
     """End a leased job that was asked to stop."""
     return Transition(
-        lease.id, Status.PROCESSING, lease.token, Status.CANCELLED, "cancelled",
+        lease.id,
+        Status.PROCESSING,
+        lease.token,
+        Status.CANCELLED,
+        "cancelled",
         json.dumps({"reason": reason}),
     )
 
 
 def after_refusal(lease: Lease, verdict: Verdict) -> Transition | None:
-    """Say what to do after a refused way back to the queue: cancel if that was asked, else nothing."""
+    """Say what to do after a refused way back to the queue: cancel if that was asked."""
     still_held = verdict.status is Status.PROCESSING and verdict.token == lease.token
     if still_held and verdict.cancel_requested:
         return cancelled(lease, "cancelled by request")

@@ -76,8 +76,14 @@ class Ledger(Protocol):
         ...
 
     async def put(
-        self, kind: str, key: str, doc: str | None, *, version: int | None = None,
-        ttl_us: int | None = None, now: int | None = None,
+        self,
+        kind: str,
+        key: str,
+        doc: str | None,
+        *,
+        version: int | None = None,
+        ttl_us: int | None = None,
+        now: int | None = None,
     ) -> bool:
         """Write (or, with None, remove) a small record if it still has `version` (0: is new)."""
         ...
@@ -105,7 +111,12 @@ class Ledger(Protocol):
         ...
 
     async def history(
-        self, job_id: str | None, *, after: int = 0, limit: int = 1_000, type: str | None = None  # noqa: A002
+        self,
+        job_id: str | None,
+        *,
+        after: int = 0,
+        limit: int = 1_000,
+        type: str | None = None,  # noqa: A002
     ) -> list[Event]:
         """Return a job's events after a sequence number, or all jobs' after a position."""
         ...

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
+from typing import Any, Generic, ParamSpec, Self, TypeVar, cast, overload
 
 from outlast.blobs import Blobs, open_blobs
 from outlast.core.errors import InvalidInputError, KeyReusedError, NotFoundError, QueueFullError
@@ -35,9 +35,7 @@ class TaskHandle(Generic[P, R]):
         return self.task.fn(*args, **kwargs)
 
     def options(self, **options: Any) -> "TaskHandle[P, R]":
-        """Return a copy with submit options: key, queue, priority, delay, run_at, max_attempts,
-        timeout, expires_in, concurrency_key, tags, notify.
-        """
+        """Return a copy with the submit options that the fields of `Options` name."""
         unknown = options.keys() - Options.__dataclass_fields__.keys()
         if unknown:
             raise InvalidInputError(
@@ -52,7 +50,9 @@ class TaskHandle(Generic[P, R]):
         Raises InvalidInputError for arguments that don't fit, KeyReusedError, QueueFullError.
         """
         job = new_job(
-            self.task, self.task.bind(*args, **kwargs) if args else kwargs, self._options,
+            self.task,
+            self.task.bind(*args, **kwargs) if args else kwargs,
+            self._options,
             max_depth=self._app.max_depth(self._options.queue or self.task.queue),
         )
         return await self._app.submit(job)
@@ -120,8 +120,9 @@ class Outlast:
             ledger, self._ledger = self._ledger, None
             await ledger.close()
 
-    async def __aenter__(self) -> "Outlast":
-        return await self.open()
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
@@ -132,15 +133,28 @@ class Outlast:
     def task(self, fn: Callable[P, R], /) -> TaskHandle[P, R]: ...
     @overload
     def task(
-        self, *, name: str | None = None, queue: str = "default", retries: int = 3,
-        timeout: Duration | None = None, priority: int = 0, backoff: Backoff = DEFAULT_BACKOFF,
+        self,
+        *,
+        name: str | None = None,
+        queue: str = "default",
+        retries: int = 3,
+        timeout: Duration | None = None,
+        priority: int = 0,
+        backoff: Backoff = DEFAULT_BACKOFF,
         give_up_on: tuple[type[BaseException], ...] = (),
     ) -> Callable[[Callable[P, Any]], TaskHandle[P, Any]]: ...
 
     def task(  # type: ignore[misc]
-        self, fn: Callable[..., Any] | None = None, /, *, name: str | None = None,
-        queue: str = "default", retries: int = 3, timeout: Duration | None = None,
-        priority: int = 0, backoff: Backoff = DEFAULT_BACKOFF,
+        self,
+        fn: Callable[..., Any] | None = None,
+        /,
+        *,
+        name: str | None = None,
+        queue: str = "default",
+        retries: int = 3,
+        timeout: Duration | None = None,
+        priority: int = 0,
+        backoff: Backoff = DEFAULT_BACKOFF,
         give_up_on: tuple[type[BaseException], ...] = (),
     ) -> Any:
         """Register a function as a task; `retries` is how often it is tried again after the first.
@@ -148,7 +162,10 @@ class Outlast:
         `timeout` bounds one attempt. Exceptions in `give_up_on` dead-letter the job at once.
         """
         policy = Policy(
-            queue=queue, max_attempts=retries + 1, priority=priority, backoff=backoff,
+            queue=queue,
+            max_attempts=retries + 1,
+            priority=priority,
+            backoff=backoff,
             timeout_us=None if timeout is None else duration_us(timeout, field="timeout"),
             give_up_on=give_up_on,
         )
@@ -176,12 +193,14 @@ class Outlast:
             case "conflict":
                 raise KeyReusedError(
                     f"key {job.key!r}: job {inserted.id} was submitted with it and another request",
-                    hint="use a new key for a new request", job_id=inserted.id,
+                    hint="use a new key for a new request",
+                    job_id=inserted.id,
                 )
             case "full":
                 raise QueueFullError(
                     f"queue {job.queue} is at its limit of {job.max_depth} waiting jobs",
-                    hint="try again later", retry_after=5,
+                    hint="try again later",
+                    retry_after=5,
                 )
             case outcome:
                 return Handle(self, inserted.id, duplicate=outcome == "duplicate")

@@ -69,7 +69,7 @@ class Job:
         return self._effects.lease.key or self.id
 
     def progress(self, done: float, total: float | None = None, message: str | None = None) -> None:
-        """Say how far the job is; from any thread, without waiting. Written at most four times a second."""
+        """Say how far the job is, from any thread; written at most four times a second."""
         now = self._effects.elapsed_us()
         step = abs(done - self._told[0]) / total if total else 1.0
         last = total is not None and done >= total
@@ -85,7 +85,7 @@ class Job:
     def track(
         self, items: Iterable[T], message: str | None = None, *, total: int | None = None
     ) -> Iterator[T]:
-        """Iterate while reporting progress; each item is also a point where the job can be cancelled."""
+        """Iterate while reporting progress; at each item the job can also be cancelled."""
         if total is None and hasattr(items, "__len__"):
             total = len(cast("list[T]", items))
         for done, item in enumerate(items):
@@ -111,8 +111,11 @@ class Job:
         self._effects.note("log", to_json(line, fallback=str).decode())
 
     async def step(
-        self, name: str, fn: Callable[P, Awaitable[R]] | Callable[P, R],
-        *args: P.args, **kwargs: P.kwargs,
+        self,
+        name: str,
+        fn: Callable[P, Awaitable[R]] | Callable[P, R],
+        *args: P.args,
+        **kwargs: P.kwargs,
     ) -> R:
         """Run a function once in the job's life: a later attempt gets the stored result.
 
@@ -148,7 +151,8 @@ class Job:
         if len(stored) > STEP_RESULT_BYTES_MAX:
             raise TooLargeError(
                 f"step {name!r}: its result has {len(stored)} bytes, at most "
-                f"{STEP_RESULT_BYTES_MAX} are kept", hint="save a file and return its name",
+                f"{STEP_RESULT_BYTES_MAX} are kept",
+                hint="save a file and return its name",
             )
         await self._effects.amend("step", f'{{"name": {json.dumps(name)}, "result": {stored}}}')
         self._steps[name] = stored
@@ -164,7 +168,9 @@ class Job:
     async def save(self, name: str, data: bytes | Path) -> Artifact:
         """Keep a file with the job; a later one of the same name takes its place."""
         if not 0 < len(name) <= NAME_CHARS_MAX or "\x00" in name:
-            raise InvalidInputError(f"artifact {name!r:.80}: expected 1–{NAME_CHARS_MAX} characters")
+            raise InvalidInputError(
+                f"artifact {name!r:.80}: expected 1–{NAME_CHARS_MAX} characters"
+            )
         blob, size, digest = await self._effects.store(name, data)
         kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
         artifact = Artifact(name=name, size=size, sha256=digest, media_type=kind)
@@ -181,7 +187,7 @@ class Job:
 
 
 class SyncJob:
-    """The same for a plain function, which runs in a thread: every method returns when it is done."""
+    """The same for a plain function, which runs in a thread: methods return when done."""
 
     def __init__(self, job: Job, loop: asyncio.AbstractEventLoop) -> None:
         self._job = job
@@ -200,11 +206,11 @@ class SyncJob:
 
     def save(self, name: str, data: bytes | Path) -> Artifact:
         """Keep a file with the job; see `Job.save`."""
-        return self._wait(self._job.save(name, data))
+        return cast("Artifact", self._wait(self._job.save(name, data)))
 
     def load(self, name: str) -> bytes:
         """Return a file that this job saved; see `Job.load`."""
-        return self._wait(self._job.load(name))
+        return cast("bytes", self._wait(self._job.load(name)))
 
     def _wait(self, work: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()

@@ -61,7 +61,9 @@ class Handle:
         """Return how the job stands now."""
         job = await self.record()
         return JobStatus(
-            job.id, job.status, job.attempt,
+            job.id,
+            job.status,
+            job.attempt,
             from_json(job.progress) if job.progress else None,
             from_json(job.error) if job.error else None,
         )
@@ -82,7 +84,8 @@ class Handle:
                     error = from_json(job.error or "{}")
                     raise JobFailedError(
                         f"job {self.id} failed after {job.attempt} attempts: "
-                        f"{error.get('type')}: {error.get('message')}", error=error,
+                        f"{error.get('type')}: {error.get('message')}",
+                        error=error,
                     )
                 case Status.CANCELLED:
                     raise JobCancelledError(f"job {self.id} was cancelled")

@@ -1,4 +1,4 @@
-"""Settings: a flag beats an OUTLAST_* variable, which beats outlast.yaml, which beats the default."""
+"""Settings: a flag beats an OUTLAST_* variable, which beats outlast.yaml."""
 
 import os
 from collections.abc import Mapping

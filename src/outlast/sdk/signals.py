@@ -5,7 +5,7 @@ from datetime import timedelta
 from outlast.core.instant import duration_us
 
 
-class Retry(Exception):  # noqa: N818 - a signal, not an error
+class Retry(Exception):
     """Ask for another attempt after a while, such as a server's Retry-After (RFC 9110, 10.2.3).
 
     >>> Retry(after=2.5).after_us
@@ -17,9 +17,9 @@ class Retry(Exception):  # noqa: N818 - a signal, not an error
         self.after_us = duration_us(after, field="after")
 
 
-class GiveUp(Exception):  # noqa: N818 - a signal, not an error
+class GiveUp(Exception):
     """Dead-letter the job at once: no later attempt can succeed."""
 
 
-class JobCancelled(BaseException):  # noqa: N818 - a signal that `except Exception` must not eat
+class JobCancelled(BaseException):
     """Raised inside a task, at its next cancellation point, when the job was asked to stop."""

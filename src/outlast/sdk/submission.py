@@ -82,17 +82,27 @@ class _Problems:
 
 
 def new_job(
-    task: Task, args: Mapping[str, Any], options: Options = NO_OPTIONS, *,
-    tenant: str = "", max_depth: int | None = None,
+    task: Task,
+    args: Mapping[str, Any],
+    options: Options = NO_OPTIONS,
+    *,
+    tenant: str = "",
+    max_depth: int | None = None,
 ) -> NewJob:
     """Check everything and build the job; raise InvalidInputError that lists all that is wrong."""
     policy = task.policy
     if options is NO_OPTIONS:
         # The hot path: nothing to check beyond the arguments.
         return NewJob(
-            id=new_id(), task=task.name, args=task.encode(args), tenant=tenant, queue=policy.queue,
-            priority=policy.priority, max_attempts=policy.max_attempts,
-            timeout_us=policy.timeout_us, max_depth=max_depth,
+            id=new_id(),
+            task=task.name,
+            args=task.encode(args),
+            tenant=tenant,
+            queue=policy.queue,
+            priority=policy.priority,
+            max_attempts=policy.max_attempts,
+            timeout_us=policy.timeout_us,
+            max_depth=max_depth,
         )
     problems = _Problems()
     times = _times(options, problems)
@@ -110,14 +120,20 @@ def new_job(
             f"task {task.name}: invalid request: {listed}", errors=problems.found
         )
     return NewJob(
-        id=new_id(), task=task.name, args=encoded, tenant=tenant,
+        id=new_id(),
+        task=task.name,
+        args=encoded,
+        tenant=tenant,
         queue=options.queue or policy.queue,
         priority=policy.priority if options.priority is None else options.priority,
-        delay_us=times["delay"] or 0, run_at_us=times["run_at"],
+        delay_us=times["delay"] or 0,
+        run_at_us=times["run_at"],
         max_attempts=options.max_attempts or policy.max_attempts,
         timeout_us=policy.timeout_us if times["timeout"] is None else times["timeout"],
-        expires_in_us=times["expires_in"], concurrency_key=options.concurrency_key,
-        tags=json.dumps(list(options.tags or ())), notify=json.dumps(options.notify or []),
+        expires_in_us=times["expires_in"],
+        concurrency_key=options.concurrency_key,
+        tags=json.dumps(list(options.tags or ())),
+        notify=json.dumps(options.notify or []),
         key=options.key,
         fingerprint=_fingerprint(task.name, encoded, options) if options.key else "",
         max_depth=max_depth,
@@ -136,7 +152,9 @@ def _times(options: Options, problems: _Problems) -> dict[str, int | None]:
 
 def _check_rest(options: Options, problems: _Problems) -> None:
     for name, limit in (
-        ("queue", NAME_CHARS_MAX), ("key", KEY_CHARS_MAX), ("concurrency_key", KEY_CHARS_MAX)
+        ("queue", NAME_CHARS_MAX),
+        ("key", KEY_CHARS_MAX),
+        ("concurrency_key", KEY_CHARS_MAX),
     ):
         value = getattr(options, name)
         if value is not None:
@@ -157,9 +175,18 @@ def _check_rest(options: Options, problems: _Problems) -> None:
 def _fingerprint(task: str, args: str, options: Options) -> str:
     """Name the request, so that a repeat is told from another request under the same key."""
     said = [
-        task, json.loads(args), options.queue, options.priority, options.delay,
-        options.run_at, options.max_attempts, options.timeout, options.expires_in,
-        options.concurrency_key, list(options.tags or ()), options.notify or [],
+        task,
+        json.loads(args),
+        options.queue,
+        options.priority,
+        options.delay,
+        options.run_at,
+        options.max_attempts,
+        options.timeout,
+        options.expires_in,
+        options.concurrency_key,
+        list(options.tags or ()),
+        options.notify or [],
     ]
     text = json.dumps(said, sort_keys=True, separators=(",", ":"), default=str)
     return sha256(text.encode()).hexdigest()

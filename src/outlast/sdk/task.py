@@ -1,4 +1,4 @@
-"""A task: a function with a name, a queue, a retry policy, and argument types read from its hints."""
+"""A task: a function with a name, a policy, and argument types read from its hints."""
 
 import asyncio
 import inspect
@@ -132,7 +132,8 @@ class Task:
         if len(encoded) > RESULT_BYTES_MAX:
             raise TooLargeError(
                 f"task {self.name}: its result has {len(encoded)} bytes, at most "
-                f"{RESULT_BYTES_MAX} are kept", hint="save a file with job.save instead",
+                f"{RESULT_BYTES_MAX} are kept",
+                hint="save a file with job.save instead",
             )
         return encoded.decode()
 
@@ -145,5 +146,7 @@ class Task:
 
 def _located(entry: Any) -> dict[str, str]:
     path = ".".join(["args", *(str(part) for part in entry["loc"])])
-    given = f", got {entry['input']!r:.60}" if entry["type"] not in {"missing", "json_invalid"} else ""
+    given = (
+        f", got {entry['input']!r:.60}" if entry["type"] not in {"missing", "json_invalid"} else ""
+    )
     return {"path": path, "message": f"{entry['msg']}{given}"}

@@ -74,7 +74,9 @@ class Upkeep:
             verdicts = await self._ledger.commit(
                 [
                     transition.lost(
-                        lease, reason=f"worker {lease.holder} gave no sign of life", at=at,
+                        lease,
+                        reason=f"worker {lease.holder} gave no sign of life",
+                        at=at,
                         dice=self._entropy.fraction(),
                     )
                     for lease in leases
@@ -88,7 +90,7 @@ class Upkeep:
         return taken
 
     async def _cancel_refused(self, ids: list[str], now: int | None) -> None:
-        """A job that was asked to stop after its lease was read is cancelled, not run again."""
+        """Cancel, rather than run again, what was asked to stop after its lease was read."""
         for lease in await self._ledger.expired(_BATCH, now=now) if ids else ():
             if lease.cancel_requested:
                 change = transition.cancelled(lease, "cancelled by request; its worker was lost")

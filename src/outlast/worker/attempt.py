@@ -42,7 +42,11 @@ class LeasedEffects:
     """A claimed job's way to the ledger: every write carries its token."""
 
     def __init__(
-        self, lease: Lease, ledger: Ledger, blobs: Blobs, clock: Clock,
+        self,
+        lease: Lease,
+        ledger: Ledger,
+        blobs: Blobs,
+        clock: Clock,
         soon: Callable[[Transition], None],
     ) -> None:
         self.lease = lease
@@ -130,12 +134,17 @@ def _stopped(effects: LeasedEffects) -> Transition:
 
 
 def _failed(
-    effects: LeasedEffects, task: Runnable | None, error: BaseException, clock: Clock,
+    effects: LeasedEffects,
+    task: Runnable | None,
+    error: BaseException,
+    clock: Clock,
     entropy: Entropy,
 ) -> Transition:
     lease = effects.lease
     policy = task.policy if task else None
-    hopeless = (DriftError, InvalidInputError, *(policy.give_up_on if policy else ()))
+    hopeless: tuple[type[BaseException], ...] = (DriftError, InvalidInputError)
+    if policy:
+        hopeless += policy.give_up_on
     retryable = not isinstance(error, hopeless) and type(error).__name__ != "GiveUp"
     if isinstance(error, TimeoutError) and not str(error) and lease.timeout_us is not None:
         error = TimeoutError(f"the attempt took longer than {lease.timeout_us / SECOND:g} s")

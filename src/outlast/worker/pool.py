@@ -34,8 +34,14 @@ class Pool:
     """Runs jobs until it is drained."""
 
     def __init__(
-        self, ledger: Ledger, blobs: Blobs, tasks: Mapping[str, Runnable], config: PoolConfig,
-        *, clock: Clock, entropy: Entropy,
+        self,
+        ledger: Ledger,
+        blobs: Blobs,
+        tasks: Mapping[str, Runnable],
+        config: PoolConfig,
+        *,
+        clock: Clock,
+        entropy: Entropy,
     ) -> None:
         self._ledger = ledger
         self._blobs = blobs
@@ -83,7 +89,9 @@ class Pool:
     async def _claim_loop(self) -> None:
         while True:
             in_hand = len(self._running) + len(self._buffer)
-            room = self._config.concurrency + self._service.depth(self._config.concurrency) - in_hand
+            room = (
+                self._config.concurrency + self._service.depth(self._config.concurrency) - in_hand
+            )
             # Half of what fits: many small claims would cost more than they bring.
             if room < max(1, (in_hand + room) // 2):
                 self._room.clear()
@@ -113,9 +121,7 @@ class Pool:
     async def _run_one(self, effects: LeasedEffects) -> None:
         lease = effects.lease
         try:
-            change = await attempt(
-                effects, self._tasks.get(lease.task), self._clock, self._entropy
-            )
+            change = await attempt(effects, self._tasks.get(lease.task), self._clock, self._entropy)
             self._service.observe(self._clock.elapsed_us() - effects.started_us)
             if change is not None:
                 self._outbox.append((change, lease))

@@ -37,8 +37,13 @@ class Supervisor:
     """
 
     def __init__(
-        self, ledger: Ledger, children: list[Child], *, mark: str,
-        on_change: Callable[[list[str]], None], after_death: Callable[[], Awaitable[object]],
+        self,
+        ledger: Ledger,
+        children: list[Child],
+        *,
+        mark: str,
+        on_change: Callable[[list[str]], None],
+        after_death: Callable[[], Awaitable[object]],
         grace_s: float = 30.0,
     ) -> None:
         self._ledger = ledger
@@ -84,7 +89,9 @@ class Supervisor:
             child.holder = new_id()
             self._on_change([c.holder for c in self._children if c.works])
             environment = {
-                **os.environ, **child.environment, self._mark: child.holder,
+                **os.environ,
+                **child.environment,
+                self._mark: child.holder,
                 "OUTLAST_PARENT": str(os.getpid()),
             }
             child.process = await asyncio.create_subprocess_exec(*child.command, env=environment)
@@ -116,7 +123,7 @@ class Supervisor:
         return await waiting
 
     async def _bury(self, holder: str) -> None:
-        """Give a dead child's leases up at once: its jobs run again elsewhere within milliseconds."""
+        """Give a dead child's leases up, so that its jobs run again elsewhere at once."""
         with contextlib.suppress(UnavailableError):
             await self._ledger.extend([holder], 0)
             await self._after_death()
@@ -125,7 +132,8 @@ class Supervisor:
         while True:
             await asyncio.sleep(HEARTBEAT_US / SECOND)
             living = [
-                c for c in self._children
+                c
+                for c in self._children
                 if c.works and c.process is not None and c.process.returncode is None
             ]
             try:

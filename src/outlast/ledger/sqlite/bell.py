@@ -12,7 +12,7 @@ from outlast.core.errors import UnavailableError
 
 
 def meeting_place(path: str) -> Path:
-    """Return the private folder where the processes that share this file leave sockets and locks."""
+    """Return the private folder for the sockets and locks of those who share this file."""
     digest = sha256(os.path.realpath(path).encode()).hexdigest()[:16]
     # Socket paths are limited to 107 bytes, so they can't lie beside the file.
     parent = Path(tempfile.gettempdir()) / f"outlast-{os.getuid()}"
@@ -31,7 +31,7 @@ class SocketBell:
         self._folder = meeting_place(path)
         self._name = name
         self._out = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._out.setblocking(False)
+        self._out.settimeout(0)
         self._in: socket.socket | None = None
         self._at: Path | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -72,7 +72,7 @@ class SocketBell:
         self._hang_up()
         self._at = self._folder / f"{self._name()}.bell"
         self._in = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._in.setblocking(False)
+        self._in.settimeout(0)
         self._in.bind(str(self._at))
         self._rung = asyncio.Event()
         self._rung.set()  # what was rung before the socket was there

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 from threading import Event
-from typing import Final
+from typing import Any, Final
 
 import apsw
 
@@ -42,6 +42,26 @@ def connect(path: str) -> apsw.Connection:
     return connection
 
 
+def one(db: apsw.Connection, statement: str, binds: object = ()) -> tuple[Any, ...] | None:
+    """Return the first row, untyped: what a column holds is the schema's to say."""
+    row: tuple[Any, ...] | None = db.execute(statement, binds).fetchone()  # type: ignore[arg-type]
+    return row
+
+
+def sole(db: apsw.Connection, statement: str, binds: object = ()) -> tuple[Any, ...]:
+    """Return the row that such a statement always has."""
+    row = one(db, statement, binds)
+    if row is None:
+        raise CorruptError("the ledger gave no row where there always is one")
+    return row
+
+
+def rows(db: apsw.Connection, statement: str, binds: object = ()) -> list[tuple[Any, ...]]:
+    """Return all rows, untyped."""
+    found: Any = db.execute(statement, binds).fetchall()  # type: ignore[arg-type]
+    return list(found)
+
+
 def _patient() -> Callable[[int], bool]:
     """Wait for the write lock in short steps: SQLite's own handler sleeps up to 100 ms at once."""
     pause = Event()
@@ -65,7 +85,9 @@ def translated(error: Exception, path: str) -> OutlastError:
                 hint="look for a process that holds a transaction open on it",
             )
         case apsw.FullError():
-            return UnavailableError(f"the disk of the ledger {path} is full", hint="free some space")
+            return UnavailableError(
+                f"the disk of the ledger {path} is full", hint="free some space"
+            )
         case apsw.CorruptError() | apsw.NotADBError():
             return CorruptError(
                 f"the ledger {path} is damaged or no SQLite file: {error}",

@@ -1,4 +1,4 @@
-"""A thread with a connection: everything that arrives while it works shares the next transaction."""
+"""A thread with a connection: what arrives while it works shares the next transaction."""
 
 import asyncio
 from collections.abc import Callable

@@ -23,6 +23,7 @@ from outlast.core.ports import Clock
 from outlast.ledger.protocol import Capability
 from outlast.ledger.sqlite import read, write
 from outlast.ledger.sqlite.bell import SocketBell
+from outlast.ledger.sqlite.connection import sole
 from outlast.ledger.sqlite.lane import Lane
 from outlast.ledger.sqlite.statements import migrations
 from outlast.system import CLOCK, new_id
@@ -77,8 +78,14 @@ class SqliteLedger:
         return await self._writer.run(lambda db, clock: write.expired(db, limit, now or clock))
 
     async def put(
-        self, kind: str, key: str, doc: str | None, *, version: int | None = None,
-        ttl_us: int | None = None, now: int | None = None,
+        self,
+        kind: str,
+        key: str,
+        doc: str | None,
+        *,
+        version: int | None = None,
+        ttl_us: int | None = None,
+        now: int | None = None,
     ) -> bool:
         return await self._writer.run(
             lambda db, clock: write.put(db, (kind, key, doc), version, ttl_us, now or clock)
@@ -104,11 +111,14 @@ class SqliteLedger:
         return await self._reader.run(lambda db, _: read.count(db, where, by))
 
     async def history(
-        self, job_id: str | None, *, after: int = 0, limit: int = 1_000, type: str | None = None  # noqa: A002
+        self,
+        job_id: str | None,
+        *,
+        after: int = 0,
+        limit: int = 1_000,
+        type: str | None = None,  # noqa: A002
     ) -> list[Event]:
-        return await self._reader.run(
-            lambda db, _: read.history(db, job_id, after, limit, type)
-        )
+        return await self._reader.run(lambda db, _: read.history(db, job_id, after, limit, type))
 
     async def migrate(self) -> int:
         """Apply the migrations that the file lacks, each in one transaction; return its version."""
@@ -134,7 +144,7 @@ class SqliteLedger:
 
 
 def _migrate_one(db: apsw.Connection, _clock: int) -> int:
-    (version,) = db.execute("PRAGMA user_version").fetchone()
+    (version,) = sole(db, "PRAGMA user_version")
     for number, script in migrations():
         if number > version:
             db.execute(script)
@@ -144,16 +154,19 @@ def _migrate_one(db: apsw.Connection, _clock: int) -> int:
 
 
 def _facts(db: apsw.Connection, path: str) -> dict[str, str]:
-    (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()
+    (verdict,) = sole(db, "PRAGMA quick_check(1)")
     if verdict != "ok":
         raise CorruptError(f"the ledger {path} is damaged: {verdict}", hint="restore a backup")
-    (version,) = db.execute("PRAGMA user_version").fetchone()
+    (version,) = sole(db, "PRAGMA user_version")
     if version < max(number for number, _ in migrations()):
         raise UnavailableError(
             f"the ledger {path} is not migrated (schema {version})", hint="run: outlast migrate"
         )
-    (mode,) = db.execute("PRAGMA journal_mode").fetchone()
+    (mode,) = sole(db, "PRAGMA journal_mode")
     return {
-        "store": "sqlite", "path": path, "schema": str(version), "journal_mode": mode,
+        "store": "sqlite",
+        "path": path,
+        "schema": str(version),
+        "journal_mode": mode,
         "sqlite": apsw.sqlite_lib_version(),
     }

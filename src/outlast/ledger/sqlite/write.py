@@ -8,6 +8,7 @@ import apsw
 
 from outlast.core.job import Inserted, Lease, NewJob, Pruned, Transition, Verdict, Want
 from outlast.core.status import TERMINAL, Status
+from outlast.ledger.sqlite.connection import one, rows, sole
 from outlast.ledger.sqlite.statements import sql
 
 _BACK = frozenset({Status.PENDING, Status.SCHEDULED, Status.WAITING})
@@ -34,79 +35,140 @@ def insert_all(db: apsw.Connection, jobs: Sequence[NewJob], now: int) -> list[In
 
 def _insert_one(db: apsw.Connection, job: NewJob, now: int) -> Inserted:
     if job.key is not None:
-        found = db.execute(
-            sql("key_find"), {"tenant": job.tenant, "key": job.key, "now": now}
-        ).fetchone()
+        found = one(db, sql("key_find"), {"tenant": job.tenant, "key": job.key, "now": now})
         if found is not None:
             same = found[0] == job.fingerprint
             return Inserted(found[1], "duplicate" if same else "conflict", found[2])
     if job.max_depth is not None:
-        (depth,) = db.execute(
-            sql("depth"), {"queue": job.queue, "limit": job.max_depth}
-        ).fetchone()
+        (depth,) = sole(db, sql("depth"), {"queue": job.queue, "limit": job.max_depth})
         if depth >= job.max_depth:
             return Inserted(job.id, "full", now)
     run_at = job.run_at_us if job.run_at_us is not None else now + job.delay_us
     delayed = run_at > now
-    row = db.execute(sql("insert_job"), {
-        "id": job.id, "status": "scheduled" if delayed else "pending", "queue": job.queue,
-        "priority": job.priority, "max_attempts": job.max_attempts, "now": now,
-        "run_at": run_at if delayed else now,
-        "expires_at": None if job.expires_in_us is None else now + job.expires_in_us,
-        "timeout_us": job.timeout_us, "tenant": job.tenant, "task": job.task,
-        "concurrency_key": job.concurrency_key, "key": job.key, "tags": job.tags,
-        "notify": job.notify, "args": job.args,
-    }).fetchone()
+    row = one(
+        db,
+        sql("insert_job"),
+        {
+            "id": job.id,
+            "status": "scheduled" if delayed else "pending",
+            "queue": job.queue,
+            "priority": job.priority,
+            "max_attempts": job.max_attempts,
+            "now": now,
+            "run_at": run_at if delayed else now,
+            "expires_at": None if job.expires_in_us is None else now + job.expires_in_us,
+            "timeout_us": job.timeout_us,
+            "tenant": job.tenant,
+            "task": job.task,
+            "concurrency_key": job.concurrency_key,
+            "key": job.key,
+            "tags": job.tags,
+            "notify": job.notify,
+            "args": job.args,
+        },
+    )
     if row is None:
-        (submitted_at,) = db.execute(sql("submitted_at"), {"id": job.id}).fetchone()
+        (submitted_at,) = sole(db, sql("submitted_at"), {"id": job.id})
         return Inserted(job.id, "duplicate", submitted_at)
     data = json.dumps({"queue": job.queue, "task": job.task, "delayed": delayed})
     db.execute(sql("insert_event"), (row[0], 1, "submitted", now, data))
     if job.key is not None:
-        db.execute(sql("key_put"), {
-            "tenant": job.tenant, "key": job.key, "fingerprint": job.fingerprint,
-            "job_id": job.id, "now": now, "expires_at": now + job.key_ttl_us,
-        })
+        db.execute(
+            sql("key_put"),
+            {
+                "tenant": job.tenant,
+                "key": job.key,
+                "fingerprint": job.fingerprint,
+                "job_id": job.id,
+                "now": now,
+                "expires_at": now + job.key_ttl_us,
+            },
+        )
     return Inserted(job.id, "created", now)
 
 
 def claim(db: apsw.Connection, want: Want, now: int) -> list[Lease]:
     """Lease runnable jobs queue by queue, each with its `started` event."""
-    if db.execute(sql("holder_alive"), {"holder": want.holder}).fetchone() is None:
+    if one(db, sql("holder_alive"), {"holder": want.holder}) is None:
         return []
     paused = {key for (key,) in db.execute(sql("paused"))}
-    rows: list[tuple[Any, ...]] = []
+    claimed: list[tuple[Any, ...]] = []
     for queue in want.queues:
         if queue in paused:
             continue
-        room = want.limit - len(rows)
+        room = want.limit - len(claimed)
         if room <= 0:
             break
-        taken = db.execute(
-            sql("claim"), {"holder": want.holder, "queue": queue, "now": now, "limit": room}
-        ).fetchall()
+        taken = rows(
+            db, sql("claim"), {"holder": want.holder, "queue": queue, "now": now, "limit": room}
+        )
         # RETURNING promises no order.
         taken.sort(key=lambda row: (-row[11], row[0]))
-        rows += taken
-    if rows:
+        claimed += taken
+    if claimed:
         tail = f'"worker": "{want.holder}"}}'
-        db.executemany(sql("insert_event"), [
-            (row[0], row[1], "started", now, f'{{"attempt": {row[7]}, "token": {row[6]}, {tail}')
-            for row in rows
-        ])
-    return [_lease(row[2:]) for row in rows]
+        db.executemany(
+            sql("insert_event"),
+            [
+                (
+                    row[0],
+                    row[1],
+                    "started",
+                    now,
+                    f'{{"attempt": {row[7]}, "token": {row[6]}, {tail}',
+                )
+                for row in claimed
+            ],
+        )
+    return [_lease(row[2:]) for row in claimed]
 
 
 def _lease(row: tuple[Any, ...]) -> Lease:
-    return Lease(*row[:11], bool(row[11]), *row[12:])
+    (
+        id_,
+        task,
+        queue,
+        args,
+        token,
+        attempt,
+        max_attempts,
+        lost,
+        run,
+        priority,
+        timeout_us,
+        cancel_requested,
+        key,
+        tenant,
+        holder,
+        submitted_at,
+    ) = row
+    return Lease(
+        id_,
+        task,
+        queue,
+        args,
+        token,
+        attempt,
+        max_attempts,
+        lost,
+        run,
+        priority,
+        timeout_us,
+        bool(cancel_requested),
+        key,
+        tenant,
+        holder,
+        submitted_at,
+    )
 
 
 def extend(db: apsw.Connection, holders: Sequence[str], ttl_us: int, now: int) -> list[str]:
     """Renew what can be renewed; return the holders that can't."""
     until = now + ttl_us if ttl_us else 0
     return [
-        holder for holder in holders
-        if db.execute(sql("extend"), {"holder": holder, "until": until}).fetchone() is None
+        holder
+        for holder in holders
+        if one(db, sql("extend"), {"holder": holder, "until": until}) is None
     ]
 
 
@@ -117,11 +179,13 @@ def commit(db: apsw.Connection, transitions: Sequence[Transition], now: int) -> 
     complete = sql("complete")
     for change in transitions:
         if change.target is Status.COMPLETED and change.token is not None:
-            row = db.execute(complete, {
-                "id": change.id, "token": change.token, "now": now, "result": change.result
-            }).fetchone()
+            row = one(
+                db,
+                complete,
+                {"id": change.id, "token": change.token, "now": now, "result": change.result},
+            )
         else:
-            row = db.execute(sql("transition"), _binds(change, now)).fetchone()
+            row = one(db, sql("transition"), _binds(change, now))
         if row is None:
             verdicts.append(_refusal(db, change.id))
             continue
@@ -135,19 +199,31 @@ def commit(db: apsw.Connection, transitions: Sequence[Transition], now: int) -> 
 def _binds(change: Transition, now: int) -> dict[str, Any]:
     target = change.target or change.source
     return {
-        "id": change.id, "source": change.source, "token": change.token, "target": target,
-        "attempt": change.attempt, "lost": change.lost, "rerun": change.rerun,
+        "id": change.id,
+        "source": change.source,
+        "token": change.token,
+        "target": target,
+        "attempt": change.attempt,
+        "lost": change.lost,
+        "rerun": change.rerun,
         "run_at": now + change.delay_us if change.target in _BACK else None,
-        "ends": change.target in TERMINAL, "now": now, "cancel": change.cancel,
-        "discard": change.discard, "result": change.result, "progress": change.progress,
-        "error": change.error, "priority": change.priority, "queue": change.queue,
-        "max_attempts": change.max_attempts, "artifact": change.artifact,
+        "ends": change.target in TERMINAL,
+        "now": now,
+        "cancel": change.cancel,
+        "discard": change.discard,
+        "result": change.result,
+        "progress": change.progress,
+        "error": change.error,
+        "priority": change.priority,
+        "queue": change.queue,
+        "max_attempts": change.max_attempts,
+        "artifact": change.artifact,
         "unless_cancelled": change.unless_cancelled,
     }
 
 
 def _refusal(db: apsw.Connection, job_id: str) -> Verdict:
-    row = db.execute(sql("standing"), {"id": job_id}).fetchone()
+    row = one(db, sql("standing"), {"id": job_id})
     if row is None:
         return Verdict(job_id, accepted=False)
     return Verdict(
@@ -158,17 +234,20 @@ def _refusal(db: apsw.Connection, job_id: str) -> Verdict:
 def expired(db: apsw.Connection, limit: int, now: int) -> list[Lease]:
     """Give up every worker whose time is up, and return the leases that no living worker holds."""
     db.execute(sql("give_up"), {"now": now})
-    return [_lease(row) for row in db.execute(sql("expired"), {"limit": limit})]
+    return [_lease(row) for row in rows(db, sql("expired"), {"limit": limit})]
 
 
 def put(
-    db: apsw.Connection, record: tuple[str, str, str | None], version: int | None,
-    ttl_us: int | None, now: int,
+    db: apsw.Connection,
+    record: tuple[str, str, str | None],
+    version: int | None,
+    ttl_us: int | None,
+    now: int,
 ) -> bool:
     """Write or remove a record if its version is the expected one."""
     kind, key, doc = record
     if version is not None:
-        row = db.execute(sql("doc_version"), {"kind": kind, "key": key}).fetchone()
+        row = one(db, sql("doc_version"), {"kind": kind, "key": key})
         if (row[0] if row else 0) != version:
             return False
     if doc is None:
@@ -186,12 +265,12 @@ def prune(
 ) -> Pruned:
     """Forget ended jobs and their history, leaving a tombstone each, and keys past their time."""
     if ids is None:
-        rows = db.execute(sql("prune_jobs"), {"before": before, "limit": limit}).fetchall()
+        gone = rows(db, sql("prune_jobs"), {"before": before, "limit": limit})
     else:
         rows = db.execute(sql("prune_ids"), {"ids": json.dumps(list(ids))}).fetchall()
-    rows.sort(key=lambda row: (row[2], row[0]))
-    db.executemany(sql("prune_events"), [(row[0],) for row in rows])
-    for row in rows:
+    gone.sort(key=lambda row: (row[2], row[0]))
+    db.executemany(sql("prune_events"), [(row[0],) for row in gone])
+    for row in gone:
         put(db, ("tombstone", row[1], "{}"), None, None, now)
-    keys = len(db.execute(sql("prune_keys"), {"now": now, "limit": limit}).fetchall())
-    return Pruned(len(rows), keys, tuple(row[1] for row in rows))
+    keys = len(rows(db, sql("prune_keys"), {"now": now, "limit": limit}))
+    return Pruned(len(gone), keys, tuple(row[1] for row in gone))
