@@ -265,7 +265,7 @@ def prune(
 ) -> Pruned:
     """Forget ended jobs and their history, leaving a tombstone each, and keys past their time."""
     if ids is None:
-        gone = rows(db, sql("prune_jobs"), {"before": before, "limit": limit})
+        gone = rows(db, sql("prune_ids"), {"ids": json.dumps(list(ids))})
     else:
         rows = db.execute(sql("prune_ids"), {"ids": json.dumps(list(ids))}).fetchall()
     gone.sort(key=lambda row: (row[2], row[0]))
