@@ -265,9 +265,9 @@ def prune(
 ) -> Pruned:
     """Forget ended jobs and their history, leaving a tombstone each, and keys past their time."""
     if ids is None:
-        gone = rows(db, sql("prune_ids"), {"ids": json.dumps(list(ids))})
+        gone = rows(db, sql("prune_jobs"), {"before": before, "limit": limit})
     else:
-        rows = db.execute(sql("prune_ids"), {"ids": json.dumps(list(ids))}).fetchall()
+        gone = rows(db, sql("prune_ids"), {"ids": json.dumps(list(ids))})
     gone.sort(key=lambda row: (row[2], row[0]))
     db.executemany(sql("prune_events"), [(row[0],) for row in gone])
     for row in gone:
