@@ -72,13 +72,15 @@ class Lane:
                     last = True
                     break
                 group.append(job)
-            self._transact(group)
+            committed = self._transact(group)
             _deliver(group)
+            if committed:
+                self._after_commit()
             if last:
                 break
         self._connection.close()
 
-    def _transact(self, group: list[_Job]) -> None:
+    def _transact(self, group: list[_Job]) -> bool:
         """Commit the group as one; if it fails, each alone, so that no neighbour is harmed."""
         connection = self._connection
         try:
@@ -92,11 +94,9 @@ class Lane:
                 connection.execute("ROLLBACK")
             if len(group) == 1:
                 group[0].error = translated(error, self._path)
-            else:
-                for job in group:
-                    self._transact([job])
-        else:
-            self._after_commit()
+                return False
+            return any([self._transact([job]) for job in group])
+        return True
 
 
 def _deliver(group: list[_Job]) -> None:
