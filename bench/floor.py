@@ -14,8 +14,9 @@ QUEUE = "bench"
 def open_file(path: Path) -> apsw.Connection:
     """Open a fresh file with the product's schema and settings."""
     db = connect(str(path))
-    for _, script in migrations():
+    for number, script in migrations():
         db.execute(script)
+        db.execute(f"PRAGMA user_version = {number:d}")
     return db
 
 
