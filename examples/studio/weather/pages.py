@@ -1,6 +1,5 @@
 """The pages of the weather report."""
 
-import math
 from collections.abc import Callable
 from datetime import date
 from functools import partial
@@ -180,10 +179,12 @@ def _weather_bar(book: Book, y: float, label: str, one: Summary) -> None:
 
 
 def _temperature(book: Book) -> None:
-    normal = [
-        sum(one.mean for one in ones) / len(ones) if ones else math.nan for ones in book.normals()
-    ]
-    warm, cold = normal.index(max(normal)), normal.index(min(normal))
+    normal = {
+        month: sum(one.mean for one in ones) / len(ones)
+        for month, ones in enumerate(book.normals())
+        if ones
+    }
+    warm, cold = max(normal, key=normal.__getitem__), min(normal, key=normal.__getitem__)
     lead = (
         f"{FULL[warm]} is the warmest month ({degrees(normal[warm])}), "
         f"{FULL[cold]} the coldest ({degrees(normal[cold])})."
@@ -236,13 +237,16 @@ def _temperature(book: Book) -> None:
 
 
 def _precipitation(book: Book) -> None:
-    share = [
-        sum(one.precipitation for one in ones) / book.total.precipitation for ones in book.normals()
-    ]
-    wet, dry = share.index(max(share)), share.index(min(share))
+    sums = {
+        month: sum(one.precipitation for one in ones)
+        for month, ones in enumerate(book.normals())
+        if ones
+    }
+    wet, dry = max(sums, key=sums.__getitem__), min(sums, key=sums.__getitem__)
+    total = book.total.precipitation or 1.0  # a dry record: each month's share of nothing is 0
     lead = (
-        f"{FULL[wet]} brings {share[wet]:.0%} of a year's precipitation, "
-        f"{FULL[dry]} {share[dry]:.0%}."
+        f"{FULL[wet]} brings {sums[wet] / total:.0%} of a year's precipitation, "
+        f"{FULL[dry]} {sums[dry] / total:.0%}."
     )
     top = book.heading("Precipitation", "Precipitation", lead)
     highest = ceiling(max(one.precipitation for one in book.months.values()), 50)

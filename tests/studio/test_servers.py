@@ -1,0 +1,96 @@
+"""The mailing and the API client, against the real local servers."""
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from datetime import UTC, datetime
+
+import httpx
+import pytest
+from slow_api import retry_after
+
+HEAD = "iata,name,city,state,country,latitude,longitude\n"
+
+
+@pytest.fixture
+def servers(samples, tmp_path, monkeypatch):
+    command = [
+        sys.executable,
+        str(samples.parent / "servers.py"),
+        "--folder",
+        str(tmp_path / "servers"),
+    ]
+    command += ["--smtp-port", "0", "--api-port", "0"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        _, smtp, api = process.stdout.readline().decode().split()
+        monkeypatch.setenv("STUDIO_SMTP", smtp.removeprefix("smtp="))
+        monkeypatch.setenv("STUDIO_API", api.removeprefix("api="))
+        yield tmp_path / "servers"
+        process.terminate()
+        assert process.wait(timeout=10) == 0
+
+
+@pytest.fixture
+def recipients(tmp_path):
+    path = tmp_path / "recipients.csv"
+    rows = [f"A{number:03},Field {number},NA,NA,USA,0,0\n" for number in range(250)]
+    path.write_text(HEAD + "".join(rows))
+    return path
+
+
+def mails(folder):
+    return [json.loads(line) for line in (folder / "mail.jsonl").read_text().splitlines()]
+
+
+async def test_each_recipient_gets_one_mail(run, servers, recipients):
+    result = await run("mailing").attempt(recipients=str(recipients), subject="Timetable")
+
+    got = Counter(mail["to"][0] for mail in mails(servers))
+    assert (result["sent"], result["chunks"], result["refused"]) == (250, 3, [])
+    assert len(got) == 250
+    assert set(got.values()) == {1}
+
+
+async def test_after_a_crash_only_the_open_chunk_is_sent_again(run, servers, recipients):
+    job = run("mailing")
+    with pytest.raises(ConnectionError):
+        await job.attempt(recipients=str(recipients), subject="Timetable", crash_after_steps=1)
+
+    await job.attempt(recipients=str(recipients), subject="Timetable")
+
+    arrived = mails(servers)
+    assert sum(mail["again"] for mail in arrived) == 100
+    assert len({mail["message_id"] for mail in arrived}) == 250
+    assert (servers / "mail.mbox").read_bytes().count(b"\nMessage-ID: ") == 250
+
+
+async def test_the_client_waits_as_long_as_the_api_asks(run, servers, monkeypatch):
+    job = run("distances")
+
+    result = await job.attempt(origin="SEA", destinations=["JFK", "LAX", "ORD"] * 5)
+
+    assert result["calls"] == 15
+    assert result["waits"] >= 1
+    assert result["farthest"]["destination"] == "JFK"
+    assert result["farthest"]["km"] == pytest.approx(3890, rel=0.01)
+    assert job.file("distances.csv").startswith(b"from,to,km\r\nSEA,LAX,")
+
+
+async def test_an_unknown_airport_fails_the_job(run, servers):
+    with pytest.raises(httpx.HTTPStatusError, match="404"):
+        await run("distances").attempt(origin="SEA", destinations=["nowhere"])
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("7", 7),
+        ("Tue, 24 Nov 2026 10:00:05 GMT", 5),
+        ("Tue, 24 Nov 2026 09:00:00 GMT", 0),
+        ("soon", 1),
+        (None, 1),
+    ],
+)
+def test_retry_after_is_seconds_or_a_date(header, seconds):
+    assert retry_after(header, datetime(2026, 11, 24, 10, tzinfo=UTC)) == seconds
