@@ -3,6 +3,7 @@
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,11 +66,8 @@ def open_photo(photo: Path) -> "Image":
 
 def plan(original: "Image") -> dict[str, Callable[["Image"], "Image"]]:
     """Return the versions to make of a photo: never larger than it is, plus the filters."""
-    sizes: dict[str, Callable[[Image], Image]] = {
-        f"{width}w": lambda image, width=width: resize(image, width)
-        for width in WIDTHS
-        if width < original.width
-    }
+    widths = [width for width in WIDTHS if width < original.width]
+    sizes = {f"{width}w": partial(resize, width=width) for width in widths}
     return {**sizes, "thumbnail": square, **FILTERS}
 
 

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -84,10 +85,7 @@ async def transcode(
             frames = range(start, min(start + SEGMENT_FRAMES, source.frames))
             name = f"{height}p-{number:02}.mp4"
             label = f"{height}p, segment {number + 1}"
-
-            def told(frame: int, done: int = done, label: str = label) -> None:
-                job.progress(done + frame, total, label)
-
+            told = partial(_tell, job, done, total, label)
             segment = await job.step(name, _segment_step, job, video, height, frames, name, told)
             segments.setdefault(height, []).append(segment)
             done += segment.frames
@@ -100,6 +98,10 @@ async def transcode(
     attempts = {segment.attempt for segment in made}
     by_attempt = {n: sum(segment.attempt == n for segment in made) for n in sorted(attempts)}
     return Transcoded(renditions, segments=len(made), segments_by_attempt=by_attempt)
+
+
+def _tell(job: Job, done: int, total: int, label: str, frame: int) -> None:
+    job.progress(done + frame, total, label)
 
 
 async def _audio_step(job: Job, video: Path) -> int:
@@ -221,11 +223,11 @@ def join(
         # The index in front lets a browser start playing before it has the whole file.
         options = {"movflags": "+faststart"}
         file = opened.enter_context(av.open(str(target), "w", options=options))
-        parts = [opened.enter_context(av.open(io.BytesIO(video))) for video in videos]
+        parts = [opened.enter_context(av.open(io.BytesIO(video), "r")) for video in videos]
         copy: Stream = file.add_stream_from_template(parts[0].streams.video[0])
         tracks = [_shifted(parts, starts, fps, copy)]
         if sound is not None:
-            audio = opened.enter_context(av.open(io.BytesIO(sound)))
+            audio = opened.enter_context(av.open(io.BytesIO(sound), "r"))
             copy = file.add_stream_from_template(audio.streams.audio[0])
             tracks.append(_shifted([audio], [0], fps, copy))
         # In order of time, so that a player finds sound and picture side by side in the file.
@@ -235,7 +237,7 @@ def join(
 
 def _shifted(
     parts: Sequence["InputContainer"], starts: Sequence[int], fps: Fraction, stream: "Stream"
-) -> Iterator["Packet"]:
+) -> Iterator["Packet[Stream]"]:
     for part, start in zip(parts, starts, strict=True):
         for packet in part.demux(part.streams[0]):
             if packet.dts is None or packet.pts is None:
@@ -247,5 +249,5 @@ def _shifted(
             yield packet
 
 
-def _seconds(packet: "Packet") -> Fraction:
+def _seconds(packet: "Packet[Stream]") -> Fraction:
     return (packet.dts or 0) * packet.time_base

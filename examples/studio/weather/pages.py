@@ -24,7 +24,7 @@ from weather.charts import (
     text,
     tint,
 )
-from weather.days import Summary, summarise
+from weather.days import Day, Summary, summarise
 
 WHITE = HexColor("#FFFFFF")
 PALE = HexColor("#B9CBDA")
@@ -38,7 +38,7 @@ NOTES = (
 
 def pages(book: Book) -> list[tuple[str, Callable[[], None]]]:
     """Return each page's name and the call that draws it, in order."""
-    draw = {
+    draw: dict[str, Callable[[Book], None]] = {
         "the title page": _cover,
         "the summary": _summary,
         "temperature": _temperature,
@@ -237,16 +237,16 @@ def _temperature(book: Book) -> None:
 
 
 def _precipitation(book: Book) -> None:
-    sums = {
+    rain = {
         month: sum(one.precipitation for one in ones)
         for month, ones in enumerate(book.normals())
         if ones
     }
-    wet, dry = max(sums, key=sums.__getitem__), min(sums, key=sums.__getitem__)
+    wet, dry = max(rain, key=rain.__getitem__), min(rain, key=rain.__getitem__)
     total = book.total.precipitation or 1.0  # a dry record: each month's share of nothing is 0
     lead = (
-        f"{FULL[wet]} brings {sums[wet] / total:.0%} of a year's precipitation, "
-        f"{FULL[dry]} {sums[dry] / total:.0%}."
+        f"{FULL[wet]} brings {rain[wet] / total:.0%} of a year's precipitation, "
+        f"{FULL[dry]} {rain[dry] / total:.0%}."
     )
     top = book.heading("Precipitation", "Precipitation", lead)
     highest = ceiling(max(one.precipitation for one in book.months.values()), 50)
@@ -346,7 +346,7 @@ def _month_rows(book: Book, year: int) -> tuple[list[list[str]], list[Color]]:
 
 def _records(book: Book) -> None:
     top = book.heading("Records", "Records", "The ten most remarkable days of each kind.")
-    kinds = [
+    kinds: list[tuple[str, Color, list[Day], Callable[[Day], str]]] = [
         (
             "Warmest days",
             WARM,
