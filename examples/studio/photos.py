@@ -140,7 +140,8 @@ def sketch(image: "Image") -> "Image":
         grey=grey,
         around=around,
     )
-    return lines.point(lambda level: 255 * (level / 255) ** 2).convert("RGB")
+    darker: Image = lines.point(lambda level: 255 * (level / 255) ** 2)
+    return darker.convert("RGB")
 
 
 FILTERS: dict[str, Callable[["Image"], "Image"]] = {
