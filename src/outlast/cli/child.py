@@ -1,4 +1,4 @@
-"""The child processes: `python -m outlast.cli.child worker|api APP`. They run user code."""
+"""The child processes, which run user code: `… child worker|api|job APP SETTINGS`."""
 
 import asyncio
 import json
@@ -15,13 +15,25 @@ from outlast.sdk.load import load_app
 from outlast.sdk.settings import Settings
 from outlast.system import CLOCK, ENTROPY
 from outlast.upkeep.deathwatch import MARK
+from outlast.worker.attempt import Runnable
+from outlast.worker.cell import serve
+from outlast.worker.isolated import Isolated
 from outlast.worker.lifeline import die_with_parent
 from outlast.worker.pool import Pool, PoolConfig
 
 VERSION = "0.1.0"
 
 
-async def _work(app: Outlast, settings: Settings, holder: str) -> None:
+def _runnables(app: Outlast, arguments: list[str]) -> dict[str, Runnable]:
+    """Give tasks that ask for it a process of their own, started as this one was."""
+    cell = [sys.executable, "-m", "outlast.cli.child", "job", *arguments]
+    return {
+        name: Isolated(task, cell) if task.policy.isolation == "process" else task
+        for name, task in app.tasks.items()
+    }
+
+
+async def _work(app: Outlast, settings: Settings, holder: str, own: list[str]) -> None:
     await app.open()
     queues = settings.queues or tuple(sorted({task.queue for task in app.tasks.values()}))
     presence = {
@@ -37,7 +49,7 @@ async def _work(app: Outlast, settings: Settings, holder: str) -> None:
     pool = Pool(
         app.ledger,
         app.blobs,
-        app.tasks,
+        _runnables(app, own),
         PoolConfig(holder, queues, settings.concurrency, settings.grace),
         clock=CLOCK,
         entropy=ENTROPY,
@@ -83,7 +95,10 @@ def main(arguments: list[str]) -> int:
             return 0
         import uvloop  # only where it exists
 
-        uvloop.run(_work(app, settings, os.environ[MARK]))
+        if kind == "job":
+            asyncio.run(serve(app.tasks, app.blobs, CLOCK))
+            return 0
+        uvloop.run(_work(app, settings, os.environ[MARK], [reference, raw]))
     except OutlastError as error:
         print(f"outlast: {error}", file=sys.stderr)
         return error.exit_code

@@ -18,7 +18,8 @@ def open_ledger(url: str) -> Ledger:
     if url == "memory://":
         from outlast.ledger.memory import MemoryLedger  # noqa: PLC0415 - as above
 
-        return MemoryLedger()
+        memory: Ledger = MemoryLedger()
+        return memory
     raise InvalidInputError(
         f"ledger: expected sqlite:///path or memory://, got {url!r:.100}",
         hint="a relative path has three slashes, an absolute one four",

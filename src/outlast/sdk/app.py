@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from typing import Any, Generic, ParamSpec, Self, TypeVar, cast, overload
+from typing import Any, Generic, Literal, ParamSpec, Self, TypeVar, cast, overload
 
 from outlast.blobs import Blobs, open_blobs
 from outlast.core.errors import InvalidInputError, KeyReusedError, NotFoundError, QueueFullError
@@ -142,9 +142,10 @@ class Outlast:
         priority: int = 0,
         backoff: Backoff = DEFAULT_BACKOFF,
         give_up_on: tuple[type[BaseException], ...] = (),
+        isolation: Literal["none", "process"] = "none",
     ) -> Callable[[Callable[P, Any]], TaskHandle[P, Any]]: ...
 
-    def task(  # type: ignore[misc]
+    def task(  # type: ignore[misc]  # noqa: PLR0913 - a policy has many optional parts
         self,
         fn: Callable[..., Any] | None = None,
         /,
@@ -156,10 +157,12 @@ class Outlast:
         priority: int = 0,
         backoff: Backoff = DEFAULT_BACKOFF,
         give_up_on: tuple[type[BaseException], ...] = (),
+        isolation: Literal["none", "process"] = "none",
     ) -> Any:
         """Register a function as a task; `retries` is how often it is tried again after the first.
 
         `timeout` bounds one attempt. Exceptions in `give_up_on` dead-letter the job at once.
+        `isolation="process"` runs each job in its own process, which a time limit can kill.
         """
         policy = Policy(
             queue=queue,
@@ -168,6 +171,7 @@ class Outlast:
             backoff=backoff,
             timeout_us=None if timeout is None else duration_us(timeout, field="timeout"),
             give_up_on=give_up_on,
+            isolation=isolation,
         )
 
         def register(fn: Callable[..., Any]) -> TaskHandle[..., Any]:

@@ -28,6 +28,7 @@ class Policy:
     priority: int = 0
     backoff: Backoff = DEFAULT_BACKOFF
     give_up_on: tuple[type[BaseException], ...] = ()
+    isolation: str = "none"
 
 
 @dataclass(slots=True)

@@ -133,6 +133,12 @@ def _stopped(effects: LeasedEffects) -> Transition:
     return transition.cancelled(effects.lease, effects.stop_reason or "")
 
 
+def hopeless(task: Runnable | None) -> tuple[type[BaseException], ...]:
+    """Return the errors after which no later attempt can succeed."""
+    always: tuple[type[BaseException], ...] = (DriftError, InvalidInputError)
+    return always if task is None else (*always, *task.policy.give_up_on)
+
+
 def _failed(
     effects: LeasedEffects,
     task: Runnable | None,
@@ -141,18 +147,16 @@ def _failed(
     entropy: Entropy,
 ) -> Transition:
     lease = effects.lease
-    policy = task.policy if task else None
-    hopeless: tuple[type[BaseException], ...] = (DriftError, InvalidInputError)
-    if policy:
-        hopeless += policy.give_up_on
-    retryable = not isinstance(error, hopeless) and type(error).__name__ != "GiveUp"
+    retryable = not isinstance(error, hopeless(task)) and type(error).__name__ != "GiveUp"
     if isinstance(error, TimeoutError) and not str(error) and lease.timeout_us is not None:
         error = TimeoutError(f"the attempt took longer than {lease.timeout_us / SECOND:g} s")
     at = to_rfc3339(clock.now_us())
+    # An error from the job's own process was described there.
+    described = getattr(error, "described", None)
     return transition.failed(
         lease,
-        describe(error, attempt=lease.attempt, at=at, retryable=retryable),
-        backoff=policy.backoff if policy else DEFAULT_BACKOFF,
+        described or describe(error, attempt=lease.attempt, at=at, retryable=retryable),
+        backoff=task.policy.backoff if task else DEFAULT_BACKOFF,
         dice=entropy.fraction(),
         after_us=getattr(error, "after_us", None),
     )

@@ -72,15 +72,17 @@ class Lane:
                     last = True
                     break
                 group.append(job)
-            committed = self._transact(group)
+            before = self._connection.total_changes()
+            self._transact(group)
             _deliver(group)
-            if committed:
+            # A claim that found nothing must not wake anyone, least of all its own worker.
+            if self._connection.total_changes() != before:
                 self._after_commit()
             if last:
                 break
         self._connection.close()
 
-    def _transact(self, group: list[_Job]) -> bool:
+    def _transact(self, group: list[_Job]) -> None:
         """Commit the group as one; if it fails, each alone, so that no neighbour is harmed."""
         connection = self._connection
         try:
@@ -94,9 +96,9 @@ class Lane:
                 connection.execute("ROLLBACK")
             if len(group) == 1:
                 group[0].error = translated(error, self._path)
-                return False
-            return any([self._transact([job]) for job in group])
-        return True
+            else:
+                for job in group:
+                    self._transact([job])
 
 
 def _deliver(group: list[_Job]) -> None:
