@@ -140,14 +140,15 @@ async def submit_batch(context: Context, request: Request, who: Caller) -> Respo
             answers.append({"problem": {"code": job.code, "detail": str(job), **job.facts}})
             continue
         inserted = next(outcomes)
-        error = refusal(job, inserted.outcome, inserted.id)
-        if error is not None and atomic:
-            raise error
-        answers.append(
-            {"id": inserted.id}
-            if error is None
-            else {"problem": {"code": error.code, "detail": str(error), **error.facts}}
-        )
+        refused = refusal(job, inserted.outcome, inserted.id)
+        if refused is not None and atomic:
+            raise refused
+        if refused is None:
+            answers.append({"id": inserted.id})
+        else:
+            answers.append(
+                {"problem": {"code": refused.code, "detail": str(refused), **refused.facts}}
+            )
     return answer({"jobs": answers}, 202)
 
 
@@ -173,11 +174,10 @@ def filter_of(values: Any, who: Caller) -> Filter:
         raise InvalidInputError(
             f"status: {message}", errors=[{"path": "status", "message": message}]
         )
-    times = {
-        name: from_rfc3339(values[name], field=name)
-        for name in ("submitted_after", "submitted_before")
-        if values.get(name)
-    }
+
+    def instant(name: str) -> int | None:
+        return from_rfc3339(values[name], field=name) if values.get(name) else None
+
     return Filter(
         tenant=who.tenant,
         status=Status(status) if status else None,
@@ -185,7 +185,8 @@ def filter_of(values: Any, who: Caller) -> Filter:
         task=values.get("task"),
         tag=values.get("tag"),
         text=values.get("q"),
-        **times,
+        submitted_after=instant("submitted_after"),
+        submitted_before=instant("submitted_before"),
     )
 
 

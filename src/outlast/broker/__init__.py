@@ -1,1 +1,1 @@
-"""Message queues that carry job IDs. The ledger itself is the default one, so there is none here yet."""
+"""Message queues that carry job IDs; the ledger is the default one, and the only one yet."""

@@ -11,7 +11,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from outlast.core.errors import InvalidInputError, OutlastError
+from outlast.core.errors import OutlastError
 from outlast.core.limits import SECOND
 from outlast.ledger import open_ledger
 from outlast.ledger.sqlite.bell import meeting_place
@@ -41,10 +41,6 @@ def run(
         ledger=_absolute(settings.ledger),
         blobs=settings.blobs if "://" in settings.blobs else str(Path(settings.blobs).resolve()),
     )
-    if settings.ledger == "memory://":
-        raise InvalidInputError(
-            "ledger memory:// can't be shared between processes", hint="use sqlite:///path"
-        )
     return asyncio.run(_run(reference, settings, ready, api=api, worker=worker, reload=reload))
 
 

@@ -61,7 +61,7 @@ class TaskHandle(Generic[P, R]):
 class Outlast:
     """Registers tasks, submits jobs, and says where the ledger is.
 
-    >>> app = Outlast(ledger="memory://")
+    >>> app = Outlast(ledger="sqlite:///outlast.db")
     >>> @app.task(queue="slow", retries=2)
     ... async def add(a: int, b: int) -> int:
     ...     return a + b

@@ -14,7 +14,8 @@ T = TypeVar("T")
 class SyncOutlast:
     """An app for code without an event loop; use it as a context manager.
 
-    >>> app = Outlast(ledger="memory://")
+    >>> from tempfile import mkdtemp
+    >>> app = Outlast(ledger=f"sqlite:///{mkdtemp()}/outlast.db")
     >>> @app.task
     ... async def add(a: int, b: int) -> int:
     ...     return a + b

@@ -1,1 +1,1 @@
-"""The rules for many jobs: declared graphs and replayed code. Pure. (Not built yet.)"""
+"""The rules for many jobs: declared graphs and replayed code. Pure. Not built yet."""
