@@ -22,6 +22,7 @@ from outlast.core.limits import (
     STEP_RESULT_BYTES_MAX,
 )
 from outlast.sdk.signals import JobCancelled
+from outlast.sdk.threads import in_thread
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -144,7 +145,7 @@ class Job:
         if inspect.iscoroutinefunction(fn):
             result = await fn(*args, **kwargs)
         else:
-            result = await asyncio.to_thread(fn, *args, **kwargs)
+            result = await in_thread(fn, *args, **kwargs)
             if inspect.isawaitable(result):
                 result = await result
         stored = adapter.dump_json(result).decode()

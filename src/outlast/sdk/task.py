@@ -14,6 +14,7 @@ from outlast.core.errors import InvalidInputError, TooLargeError
 from outlast.core.limits import ARGS_BYTES_MAX, RESULT_BYTES_MAX
 from outlast.core.retry import DEFAULT_BACKOFF, Backoff
 from outlast.sdk.context import Job, SyncJob
+from outlast.sdk.threads import in_thread
 
 _FORBID: Final = ConfigDict(extra="forbid", arbitrary_types_allowed=False)
 
@@ -140,9 +141,9 @@ class Task:
 
     async def _in_thread(self, effects: Effects, kwargs: dict[str, Any]) -> Any:
         if self._context is None:
-            return await asyncio.to_thread(self.fn, **kwargs)
+            return await in_thread(self.fn, **kwargs)
         job = SyncJob(Job(effects), asyncio.get_running_loop())
-        return await asyncio.to_thread(self.fn, job, **kwargs)
+        return await in_thread(self.fn, job, **kwargs)
 
 
 def _located(entry: Any) -> dict[str, str]:

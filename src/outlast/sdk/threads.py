@@ -1,0 +1,43 @@
+"""A thread for each blocking call of user code.
+
+A shared pool would deadlock: jobs that fill it wait for their own steps, which wait for the pool.
+The worker's concurrency bounds how many there are.
+"""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from contextvars import copy_context
+from functools import partial
+from threading import Thread
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+async def in_thread(fn: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    """Call a plain function in a thread of its own; an abandoned one does not hold up the exit."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+    call = partial(copy_context().run, fn, *args, **kwargs)
+
+    def settle(result: T | None, error: BaseException | None) -> None:
+        if future.done():
+            return  # whoever waited was cancelled meanwhile
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(result)  # type: ignore[arg-type]
+
+    def work() -> None:
+        result, error = None, None
+        try:
+            result = call()
+        except BaseException as raised:  # noqa: BLE001 - handed to whoever awaits
+            # A future can't carry StopIteration: it would end the coroutine that awaits it.
+            error = RuntimeError(str(raised)) if isinstance(raised, StopIteration) else raised
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(settle, result, error)
+
+    Thread(target=work, name=f"outlast-{getattr(fn, '__name__', 'call')}", daemon=True).start()
+    return await future
