@@ -139,6 +139,16 @@ class Demo:
         """Tell whether every job has its result."""
         return all(job["status"] == "completed" for job in self.jobs.values())
 
+    def unfinished(self) -> str:
+        """Say which jobs have not ended."""
+        names = [
+            f"{self.names[job_id]} ({job['status']}, attempt {job['attempt']})"
+            for job_id, job in self.jobs.items()
+            if job["status"] != "completed"
+        ]
+        listed = ", ".join(names) or "none of the jobs"
+        return f"not done after {DEMO_SECONDS:g} s: {listed}\n{self.stage.outlast.tail()}"
+
     async def until(self, true: Callable[[], bool]) -> None:
         """Wait until something holds of the jobs, as last looked at."""
         async with self.looked:
@@ -257,13 +267,12 @@ async def play(parent: Path) -> None:
     try:
         async with open_stage(folder) as stage, Api(stage.url) as api:
             screen.say(f"API: {stage.url}; 2 worker processes; a mail server and a slow API.")
+            demo = Demo(stage, api, screen)
             try:
                 async with asyncio.timeout(DEMO_SECONDS):
-                    await Demo(stage, api, screen).run()
+                    await demo.run()
             except TimeoutError:
-                raise DemoError(
-                    f"not done after {DEMO_SECONDS:g} s\n{stage.outlast.tail()}"
-                ) from None
+                raise DemoError(demo.unfinished()) from None
             screen.console.print(f"All of it took {time.monotonic() - began:.0f} s.", style="bold")
             if screen.console.is_terminal:
                 screen.console.print(

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 WIDTHS = (1600, 800, 400)
 THUMBNAIL = (200, 200)
+HEAD_BYTES = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +57,17 @@ def thumbnail(job: SyncJob, photo: Path) -> Picture:
 
 
 def open_photo(photo: Path) -> "Image":
-    """Read a photo upright, or raise PIL.UnidentifiedImageError when it is not an image."""
-    from PIL import Image, ImageOps  # noqa: PLC0415 - see TYPE_CHECKING above
+    """Read a photo upright; raise ValueError that shows what a file is when it is no image."""
+    from PIL import Image, ImageOps, UnidentifiedImageError  # noqa: PLC0415 - see TYPE_CHECKING
 
-    with Image.open(photo) as file:
-        # Cameras store how they were held in a tag that the web's viewers need not heed.
-        return ImageOps.exif_transpose(file).convert("RGB")
+    try:
+        with Image.open(photo) as file:
+            # Cameras store how they were held in a tag that the web's viewers need not heed.
+            return ImageOps.exif_transpose(file).convert("RGB")
+    except UnidentifiedImageError as error:
+        with photo.open("rb") as unknown:
+            head = unknown.read(HEAD_BYTES).decode(errors="replace")
+        raise ValueError(f"{photo.name}: expected an image, got a file with {head!r}") from error
 
 
 def plan(original: "Image") -> dict[str, Callable[["Image"], "Image"]]:

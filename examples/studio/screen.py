@@ -52,7 +52,7 @@ class LiveScreen:
         self.console = console
         self._bars: dict[str, TaskID] = {}
         self._progress = Progress(
-            TextColumn("{task.description:<24}"),
+            TextColumn("{task.description:<27}"),
             TextColumn("{task.fields[status]}"),
             BarColumn(bar_width=30),
             MofNCompleteColumn(),
@@ -93,7 +93,8 @@ class PlainScreen:
         self._shown: dict[str, tuple[object, ...]] = {}
 
     def say(self, words: str) -> None:
-        self.console.print(f"{time.monotonic() - self._started:6.1f} s  {words}", markup=False)
+        line = f"{time.monotonic() - self._started:6.1f} s  {words}"
+        self.console.print(line, markup=False, soft_wrap=True)
 
     def show(self, names: Mapping[str, str], jobs: Mapping[str, dict[str, Any]]) -> None:
         for job_id, name in names.items():
@@ -107,7 +108,7 @@ class PlainScreen:
                 continue
             self._shown[job_id] = state
             percent = f"{done / total:4.0%}" if total else "    "
-            self.say(f"  {name:<24} {job['status']:<10} {percent}  {_note(job)}".rstrip())
+            self.say(f"  {name:<27} {job['status']:<10} {percent}  {_note(job)}".rstrip())
 
     def close(self) -> None:
         """Do nothing: every line stays."""
@@ -124,7 +125,7 @@ def _numbers(job: Mapping[str, Any]) -> tuple[float, float | None]:
 def _note(job: Mapping[str, Any]) -> str:
     attempt = f"attempt {job['attempt']}  " if job["attempt"] > 1 else ""
     if job["status"] in {"failed", "scheduled"} and job.get("error"):
-        return f"{attempt}{job['error']['type']}: {job['error']['message'][:60]}"
+        return f"{attempt}{job['error']['type']}: {job['error']['message'][:90]}"
     message = (job.get("progress") or {}).get("message") or ""
     return attempt + ("" if job["done"] else message)
 

@@ -17,7 +17,7 @@ import httpx
 
 HERE = Path(__file__).parent
 READY_SECONDS = 30.0
-STOP_SECONDS = 20.0
+STOP_SECONDS = 10.0
 LOG_TAIL_LINES = 15
 
 

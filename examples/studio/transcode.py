@@ -89,7 +89,9 @@ async def transcode(
             segment = await job.step(name, _segment_step, job, video, height, frames, name, told)
             segments.setdefault(height, []).append(segment)
             done += segment.frames
-            job.progress(done, total, label)
+            # Segments of an earlier attempt are passed in no time: the bar starts where it was.
+            if segment.attempt == job.attempt:
+                job.progress(done, total, label)
     renditions = [
         await job.step(f"join {height}p", _join_step, job, height, parts, source)
         for height, parts in segments.items()
