@@ -90,9 +90,10 @@ def check_videos(checks: Checks, folder: Path) -> None:
             stream = file.streams.video[0]
             frames = sum(1 for _ in file.decode(stream))
             seconds = float((stream.duration or 0) * (stream.time_base or 0))
-            found = (stream.width, stream.height, frames, round(seconds, 2))
-        expected = (width, height, VIDEO_FRAMES, VIDEO_SECONDS)
-        checks.equal(f"video {height}p: width, height, frames, seconds", expected, found)
+            size = f"{stream.width}×{stream.height}"
+        expected = f"{width}×{height}, {VIDEO_FRAMES} frames, {VIDEO_SECONDS} s"
+        found = f"{size}, {frames} frames, {seconds:.2f} s"
+        checks.equal(f"video {height}p, decoded to its end", expected, found)
 
 
 async def check_recovery(checks: Checks, api: Api, job: dict[str, Any], seconds: float) -> None:

@@ -1,9 +1,10 @@
 """Show how the jobs are doing: live bars on a terminal, lines elsewhere."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
@@ -130,9 +131,9 @@ def _note(job: Mapping[str, Any]) -> str:
     return attempt + ("" if job["done"] else message)
 
 
-def facts_table(rows: list[tuple[str, str, str, bool]]) -> Table:
+def facts_table(rows: Sequence[tuple[str, str, str, bool]]) -> Table:
     """Return what was checked: the claim, what was expected, what was found."""
-    table = Table(title="Checked", title_justify="left", header_style="bold")
+    table = Table(title="Checked", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for head in ("", "What", "Expected", "Found"):
         table.add_column(head)
     for what, expected, found, good in rows:
@@ -140,11 +141,12 @@ def facts_table(rows: list[tuple[str, str, str, bool]]) -> Table:
     return table
 
 
-def places_table(rows: list[tuple[str, str, str]]) -> Table:
+def places_table(title: str, rows: Sequence[tuple[str, str, str]]) -> Table:
     """Return where each job's results lie."""
-    table = Table(title="Results", title_justify="left", header_style="bold")
-    for head in ("Job", "Files", "Job's address"):
-        table.add_column(head, overflow="fold")
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("Job")
+    table.add_column("Files", overflow="fold")
+    table.add_column("Address", no_wrap=True)
     for row in rows:
         table.add_row(*row)
     return table
