@@ -1,27 +1,27 @@
 """The commands. Each opens the ledger itself; those that run processes hand over to `processes`."""
 
 import asyncio
-import functools
 import json
 import platform
 import sys
-from collections.abc import Awaitable, Callable
-from hashlib import sha256
 from typing import Any
 
 import click
 
+from outlast.cli.keys import keys
+from outlast.cli.options import options, with_ledger
 from outlast.cli.output import show_error, show_json, show_table
 from outlast.core import transition
 from outlast.core.errors import ConflictError, InvalidInputError, NotFoundError, OutlastError
+from outlast.core.fold import fold, of_row
 from outlast.core.instant import to_rfc3339
-from outlast.core.job import Filter, JobRecord, Page
+from outlast.core.job import Event, Filter, JobRecord, Page
 from outlast.core.status import Status
-from outlast.ledger import Ledger, open_ledger
+from outlast.ledger import Ledger
 from outlast.sdk.settings import Settings
-from outlast.system import CLOCK, ENTROPY
+from outlast.system import CLOCK
 
-_SCOPES = ("submit", "read", "operate", "admin")
+_CHECKED = 100
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -34,6 +34,9 @@ def cli() -> None:
     outlast submit app.py report --args '{"month": "2026-11"}' --wait
     outlast jobs --status failed   what went wrong
     """
+
+
+cli.add_command(keys)
 
 
 def run() -> int:
@@ -52,32 +55,6 @@ def run() -> int:
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 1
     return 0
-
-
-def _options(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    known: dict[str, Any] = {
-        "host": click.option("--host", help="Address to serve on (default 127.0.0.1)."),
-        "port": click.option("--port", type=int, help="Port; 0 takes a free one (default 8000)."),
-        "queue": click.option(
-            "--queue", "queues", multiple=True, help="Queue to work on; repeatable (default: all)."
-        ),
-        "concurrency": click.option(
-            "--concurrency", type=int, help="Jobs at once in each process (default 16)."
-        ),
-        "processes": click.option("--processes", type=int, help="Worker processes (default 2)."),
-        "ledger": click.option("--ledger", help="Ledger URL (default sqlite:///outlast.db)."),
-        "broker": click.option("--broker", help="Broker URL (default: the ledger itself)."),
-        "blobs": click.option("--blobs", help="Folder for result files (default outlast-blobs)."),
-        "config": click.option("--config", help="Settings file (default outlast.yaml)."),
-        "json": click.option("--json", "as_json", is_flag=True, help="Machine-readable output."),
-    }
-
-    def add(fn: Callable[..., Any]) -> Callable[..., Any]:
-        for name in reversed(names):
-            fn = known[name](fn)
-        return fn
-
-    return add
 
 
 _RUN = ("queue", "concurrency", "processes", "ledger", "broker", "blobs", "config", "json")
@@ -108,7 +85,7 @@ def _start(app: str, given: dict[str, Any], *, api: bool, worker: bool, reload: 
 
 @cli.command()
 @click.argument("app")
-@_options("host", "port", *_RUN)
+@options("host", "port", *_RUN)
 def dev(app: str, **given: Any) -> None:
     """Run API, dashboard, workers and upkeep of APP, with reload."""
     _start(app, given, api=True, worker=True, reload=True)
@@ -116,7 +93,7 @@ def dev(app: str, **given: Any) -> None:
 
 @cli.command()
 @click.argument("app")
-@_options(*_SERVE)
+@options(*_SERVE)
 def api(app: str, **given: Any) -> None:
     """Run the API and dashboard of APP."""
     _start(app, given, api=True, worker=False, reload=False)
@@ -124,28 +101,10 @@ def api(app: str, **given: Any) -> None:
 
 @cli.command()
 @click.argument("app")
-@_options(*_RUN)
+@options(*_RUN)
 def worker(app: str, **given: Any) -> None:
     """Run workers for the tasks of APP."""
     _start(app, given, api=False, worker=True, reload=False)
-
-
-def _with_ledger(fn: Callable[..., Awaitable[None]]) -> Callable[..., None]:
-    """Give a command an open, migrated ledger."""
-
-    @functools.wraps(fn)
-    def command(*args: Any, ledger: str | None, config: str | None, **given: Any) -> None:
-        async def work() -> None:
-            opened = open_ledger(Settings.load(ledger=ledger, config=config).ledger)
-            try:
-                await opened.migrate()
-                await fn(opened, *args, **given)
-            finally:
-                await opened.close()
-
-        asyncio.run(work())
-
-    return _options("ledger", "config")(command)
 
 
 def _brief(job: JobRecord) -> dict[str, Any]:
@@ -173,8 +132,8 @@ def _list(jobs: list[JobRecord], *, as_json: bool, empty: str) -> None:
 @click.option("--queue", help="Only jobs of this queue.")
 @click.option("--task", help="Only jobs of this task.")
 @click.option("--limit", type=click.IntRange(1, 500), default=20, show_default=True)
-@_options("json")
-@_with_ledger
+@options("json")
+@with_ledger
 async def jobs(
     ledger: Ledger,
     status: str | None,
@@ -198,8 +157,8 @@ async def _job(ledger: Ledger, job_id: str) -> JobRecord:
 @cli.command()
 @click.argument("job_id")
 @click.option("--follow", is_flag=True, help="Stay until the job has ended.")
-@_options("json")
-@_with_ledger
+@options("json")
+@with_ledger
 async def show(ledger: Ledger, job_id: str, follow: bool, as_json: bool) -> None:
     """Show one job and its history."""
     after = 0
@@ -224,8 +183,8 @@ async def show(ledger: Ledger, job_id: str, follow: bool, as_json: bool) -> None
 
 @cli.command()
 @click.argument("job_id")
-@_options("json")
-@_with_ledger
+@options("json")
+@with_ledger
 async def cancel(ledger: Ledger, job_id: str, as_json: bool) -> None:
     """Ask a job to stop."""
     job = await _job(ledger, job_id)
@@ -235,8 +194,8 @@ async def cancel(ledger: Ledger, job_id: str, as_json: bool) -> None:
 
 @cli.command()
 @click.argument("job_id")
-@_options("json")
-@_with_ledger
+@options("json")
+@with_ledger
 async def retry(ledger: Ledger, job_id: str, as_json: bool) -> None:
     """Run a failed or cancelled job again."""
     job = await _job(ledger, job_id)
@@ -256,8 +215,8 @@ async def _apply(ledger: Ledger, job: JobRecord, change: Any, verb: str, *, as_j
 @cli.command()
 @click.option("--redrive", is_flag=True, help="Run all of them again.")
 @click.option("--discard", metavar="REASON", help="Take all of them off the list.")
-@_options("json")
-@_with_ledger
+@options("json")
+@with_ledger
 async def dead(ledger: Ledger, redrive: bool, discard: str | None, as_json: bool) -> None:
     """List dead letters: failed jobs that nobody has redriven or discarded."""
     where = Filter(status=Status.FAILED, discarded=False)
@@ -286,7 +245,7 @@ async def dead(ledger: Ledger, redrive: bool, discard: str | None, as_json: bool
 @click.option("--args", "arguments", default="{}", help="The arguments as a JSON object.")
 @click.option("--key", help="Idempotency key: submitting it again gives the same job.")
 @click.option("--wait", is_flag=True, help="Wait for the result and print it.")
-@_options("ledger", "config", "json")
+@options("ledger", "config", "json")
 def submit(app: str, task: str, arguments: str, key: str | None, wait: bool, **given: Any) -> None:
     """Submit a job for TASK of APP."""
     from outlast.sdk.load import load_app
@@ -313,64 +272,9 @@ def submit(app: str, task: str, arguments: str, key: str | None, wait: bool, **g
     asyncio.run(work())
 
 
-@cli.group()
-def keys() -> None:
-    """Make, list and revoke API keys."""
-
-
-@keys.command("create")
-@click.option("--scopes", default="submit,read", show_default=True, help=", ".join(_SCOPES))
-@click.option("--tenant", default="", help="The only tenant whose jobs the key sees.")
-@_options("json")
-@_with_ledger
-async def create_key(ledger: Ledger, scopes: str, tenant: str, as_json: bool) -> None:
-    """Make a key; its secret is shown once and stored as a hash."""
-    wanted = [scope.strip() for scope in scopes.split(",")]
-    unknown = set(wanted) - set(_SCOPES)
-    if unknown:
-        raise InvalidInputError(f"--scopes: expected some of {', '.join(_SCOPES)}; got {scopes!r}")
-    secret = f"ol_{ENTROPY.token(32).hex()}"
-    doc = {
-        "scopes": wanted, "tenant": tenant, "prefix": secret[:9],
-        "created_at": to_rfc3339(CLOCK.now_us()),
-    }  # fmt: skip
-    await ledger.put("key", sha256(secret.encode()).hexdigest(), json.dumps(doc))
-    if as_json:
-        show_json({"key": secret, **doc})
-    else:
-        print(secret)
-
-
-@keys.command("list")
-@_options("json")
-@_with_ledger
-async def list_keys(ledger: Ledger, as_json: bool) -> None:
-    """List the keys by their prefixes."""
-    found = [json.loads(doc.doc) for doc in await ledger.docs("key")]
-    if as_json:
-        show_json({"keys": found})
-    else:
-        heads = ["prefix", "scopes", "tenant", "created_at"]
-        show_table(heads, [[doc[h] for h in heads] for doc in found], empty="no keys")
-
-
-@keys.command("revoke")
-@click.argument("prefix")
-@_options("json")
-@_with_ledger
-async def revoke_key(ledger: Ledger, prefix: str, as_json: bool) -> None:
-    """Revoke the key with this prefix."""
-    found = [d for d in await ledger.docs("key") if json.loads(d.doc)["prefix"] == prefix]
-    if not found:
-        raise NotFoundError(f"there is no key {prefix!r:.40}", hint="outlast keys list")
-    for doc in found:
-        await ledger.put("key", doc.key, None)
-    show_json({"revoked": len(found)}) if as_json else print(f"{len(found)} revoked")
-
-
 @cli.command()
-@_options("json")
-@_with_ledger
+@options("json")
+@with_ledger
 async def migrate(ledger: Ledger, as_json: bool) -> None:
     """Bring the ledger's schema up to this release."""
     version = await ledger.migrate()
@@ -378,8 +282,8 @@ async def migrate(ledger: Ledger, as_json: bool) -> None:
 
 
 @cli.command()
-@_options("json")
-@_with_ledger
+@options("json")
+@with_ledger
 async def doctor(ledger: Ledger, as_json: bool) -> None:
     """Check the ledger and say what looks wrong."""
     facts: dict[str, Any] = {"python": platform.python_version(), **await ledger.check()}
@@ -392,6 +296,7 @@ async def doctor(ledger: Ledger, as_json: bool) -> None:
     warnings = []
     if waiting and not alive:
         warnings.append(f"{waiting} jobs wait and no worker lives: start outlast worker")
+    warnings += await _unexplained(ledger)
     if dead_letters:
         warnings.append(f"{dead_letters} dead letters: look at them with outlast dead")
     if as_json:
@@ -403,3 +308,20 @@ async def doctor(ledger: Ledger, as_json: bool) -> None:
             print(f"{'warning':>14}  {warning}")
     if warnings:
         raise SystemExit(1)
+
+
+async def _unexplained(ledger: Ledger) -> list[str]:
+    """Fold the latest jobs' histories and compare them with their rows, which must be the same."""
+    return [
+        f"job {job.id}: its history does not explain its row; please report this"
+        for job in await ledger.find(Filter(), Page(limit=_CHECKED))
+        if fold(await _whole_history(ledger, job.id)) not in {of_row(job), None}
+        and (await ledger.get([job.id])) == [job]  # it did not just move
+    ]
+
+
+async def _whole_history(ledger: Ledger, job_id: str) -> list[Event]:
+    events: list[Event] = []
+    while page := await ledger.history(job_id, after=events[-1].seq if events else 0):
+        events += page
+    return events

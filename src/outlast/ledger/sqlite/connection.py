@@ -1,6 +1,7 @@
 """Opens the ledger's file with the only settings under which its promises hold."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
 from typing import Any, Final
@@ -60,6 +61,51 @@ def rows(db: apsw.Connection, statement: str, binds: object = ()) -> list[tuple[
     """Return all rows, untyped."""
     found: Any = db.execute(statement, binds).fetchall()  # type: ignore[arg-type]
     return list(found)
+
+
+def begin(db: apsw.Connection, *, writes: bool) -> None:
+    """Start a transaction; a writing one takes the write lock first, so it can't fail later."""
+    db.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def commit(db: apsw.Connection) -> None:
+    """Make the transaction durable."""
+    db.execute("COMMIT")
+
+
+def roll_back(db: apsw.Connection) -> None:
+    """Undo the transaction, if one is open."""
+    if db.in_transaction:
+        db.execute("ROLLBACK")
+
+
+@contextmanager
+def all_or_none(db: apsw.Connection) -> Iterator[Callable[[], None]]:
+    """Give a way to undo what was done inside, without harming the rest of the transaction."""
+    db.execute("SAVEPOINT part")
+
+    def undo() -> None:
+        db.execute("ROLLBACK TO part")
+
+    yield undo
+    db.execute("RELEASE part")
+
+
+def schema_version(db: apsw.Connection) -> int:
+    """Return the version that the last migration left."""
+    return int(sole(db, "PRAGMA user_version")[0])
+
+
+def set_schema_version(db: apsw.Connection, version: int) -> None:
+    """Note that a migration was applied, in its own transaction."""
+    db.execute(f"PRAGMA user_version = {version:d}")
+
+
+def structure(db: apsw.Connection) -> tuple[str, str]:
+    """Return SQLite's verdict on the file (`ok`, or the first fault) and the journal mode."""
+    (verdict,) = sole(db, "PRAGMA quick_check(1)")
+    (mode,) = sole(db, "PRAGMA journal_mode")
+    return verdict, mode
 
 
 def _patient() -> Callable[[int], bool]:

@@ -10,7 +10,7 @@ import apsw
 
 from outlast.core.errors import UnavailableError
 from outlast.core.ports import Clock
-from outlast.ledger.sqlite.connection import connect, translated
+from outlast.ledger.sqlite.connection import begin, commit, connect, roll_back, translated
 
 T = TypeVar("T")
 Work = Callable[[apsw.Connection, int], Any]  # (connection, the clock's now) → result
@@ -36,12 +36,13 @@ class Lane:
     ) -> None:
         self._path = path
         self._clock = clock
-        self._begin = "BEGIN IMMEDIATE" if writes else "BEGIN"
+        self._writes = writes
         self._after_commit = after_commit
         self._inbox: SimpleQueue[_Job | None] = SimpleQueue()
         self._connection = connect(path)
         self._closed = False
-        self._thread = Thread(target=self._run, name=f"outlast-{self._begin}", daemon=True)
+        name = "outlast-writer" if writes else "outlast-reader"
+        self._thread = Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     async def run(self, work: Callable[[apsw.Connection, int], T]) -> T:
@@ -86,14 +87,13 @@ class Lane:
         """Commit the group as one; if it fails, each alone, so that no neighbour is harmed."""
         connection = self._connection
         try:
-            connection.execute(self._begin)
+            begin(connection, writes=self._writes)
             now = self._clock.now_us()
             for job in group:
                 job.result = job.work(connection, now)
-            connection.execute("COMMIT")
+            commit(connection)
         except Exception as error:  # noqa: BLE001 - handed to whoever awaits the work
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
+            roll_back(connection)
             if len(group) == 1:
                 group[0].error = translated(error, self._path)
             else:

@@ -23,7 +23,7 @@ from outlast.core.ports import Clock
 from outlast.ledger.protocol import Capability
 from outlast.ledger.sqlite import read, write
 from outlast.ledger.sqlite.bell import SocketBell
-from outlast.ledger.sqlite.connection import sole
+from outlast.ledger.sqlite.connection import schema_version, set_schema_version, structure
 from outlast.ledger.sqlite.lane import Lane
 from outlast.ledger.sqlite.statements import migrations
 from outlast.system import CLOCK, new_id
@@ -144,25 +144,24 @@ class SqliteLedger:
 
 
 def _migrate_one(db: apsw.Connection, _clock: int) -> int:
-    (version,) = sole(db, "PRAGMA user_version")
+    version = schema_version(db)
     for number, script in migrations():
         if number > version:
             db.execute(script)
-            db.execute(f"PRAGMA user_version = {number:d}")
+            set_schema_version(db, number)
             return number
-    return int(version)
+    return version
 
 
 def _facts(db: apsw.Connection, path: str) -> dict[str, str]:
-    (verdict,) = sole(db, "PRAGMA quick_check(1)")
+    verdict, mode = structure(db)
     if verdict != "ok":
         raise CorruptError(f"the ledger {path} is damaged: {verdict}", hint="restore a backup")
-    (version,) = sole(db, "PRAGMA user_version")
+    version = schema_version(db)
     if version < max(number for number, _ in migrations()):
         raise UnavailableError(
             f"the ledger {path} is not migrated (schema {version})", hint="run: outlast migrate"
         )
-    (mode,) = sole(db, "PRAGMA journal_mode")
     return {
         "store": "sqlite",
         "path": path,

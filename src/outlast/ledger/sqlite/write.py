@@ -8,7 +8,7 @@ import apsw
 
 from outlast.core.job import Inserted, Lease, NewJob, Pruned, Transition, Verdict, Want
 from outlast.core.status import TERMINAL, Status
-from outlast.ledger.sqlite.connection import one, rows, sole
+from outlast.ledger.sqlite.connection import all_or_none, one, rows, sole
 from outlast.ledger.sqlite.statements import sql
 
 _BACK = frozenset({Status.PENDING, Status.SCHEDULED, Status.WAITING})
@@ -21,15 +21,14 @@ def insert(db: apsw.Connection, jobs: Sequence[NewJob], now: int) -> list[Insert
 
 def insert_all(db: apsw.Connection, jobs: Sequence[NewJob], now: int) -> list[Inserted]:
     """Insert all or none."""
-    db.execute("SAVEPOINT batch")
-    outcomes = insert(db, jobs, now)
-    if any(outcome.outcome in {"conflict", "full"} for outcome in outcomes):
-        db.execute("ROLLBACK TO batch")
-        outcomes = [
-            o if o.outcome in {"conflict", "full"} else Inserted(o.id, "aborted", now)
-            for o in outcomes
-        ]
-    db.execute("RELEASE batch")
+    with all_or_none(db) as undo:
+        outcomes = insert(db, jobs, now)
+        if any(outcome.outcome in {"conflict", "full"} for outcome in outcomes):
+            undo()
+            outcomes = [
+                o if o.outcome in {"conflict", "full"} else Inserted(o.id, "aborted", now)
+                for o in outcomes
+            ]
     return outcomes
 
 

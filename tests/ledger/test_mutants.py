@@ -1,0 +1,66 @@
+"""The laws have teeth: each planted bug makes a named law fail."""
+
+import pytest
+import test_laws as laws
+
+from outlast.ledger.sqlite import write
+
+MUTANTS = {
+    "no fencing": (
+        "transition", "AND (:token IS NULL OR token = :token)", "AND (:token IS NULL OR 1)",
+        laws.test_a_stale_token_never_commits,
+    ),
+    "completion without a fence": (
+        "complete", "AND token = :token", "AND :token IS NOT NULL",
+        laws.test_a_stale_token_never_commits,
+    ),
+    "reaper that overwrites": (
+        "transition", "status = :source AND", ":source IS NOT NULL AND",
+        laws.test_a_stale_reaper_never_overwrites_a_completion,
+    ),
+    "early reaper": (
+        "give_up", "lease_until <= :now", "lease_until <= :now + 60000000",
+        laws.test_a_lease_renewed_in_time_is_never_taken,
+    ),
+    "the dead renew": (
+        "extend", "AND lease_until <> 0", "", laws.test_a_lease_given_up_is_never_renewed,
+    ),
+    "retry in spite of a cancel": (
+        "transition", "AND NOT (:unless_cancelled AND cancel_requested_at IS NOT NULL)",
+        "AND :unless_cancelled IN (0, 1)", laws.test_no_attempt_starts_after_a_cancel,
+    ),
+    "claim what is taken": (
+        "claim", "status = 'pending' AND queue", "status IN ('pending', 'processing') AND queue",
+        laws.test_a_job_is_claimed_once,
+    ),
+    "keys that are not looked up": (
+        "key_find", "expires_at > :now", "expires_at > :now AND 0",
+        laws.test_fifty_callers_with_one_key_make_one_job,
+    ),
+    "keys without tenants": (
+        "key_find", "tenant = :tenant", ":tenant IS NOT NULL",
+        laws.test_a_key_with_another_request_is_refused_and_other_tenants_are_apart,
+    ),
+    "last in, first out": (
+        "claim", "ORDER BY priority DESC, number", "ORDER BY priority DESC, number DESC",
+        laws.test_a_released_job_costs_no_attempt_and_keeps_its_place,
+    ),
+    "an event without its number": (
+        "transition", "seq = seq + 1", "seq = seq + 2", laws.test_folding_the_history_gives_the_row,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+async def test_a_planted_bug_is_caught(ledger, monkeypatch, name):
+    file, good, bad, law = MUTANTS[name]
+    real = write.sql
+    assert good in real(file)
+    monkeypatch.setattr(
+        write, "sql", lambda asked: real(asked).replace(good, bad) if asked == file else real(asked)
+    )
+
+    with pytest.raises(BaseException):  # noqa: B017 - an assertion, or the store's own refusal
+        await law.hypothesis.inner_test(ledger, ["claim", "complete"]) if hasattr(
+            law, "hypothesis"
+        ) else await law(ledger)
