@@ -289,7 +289,9 @@ async def play(parent: Path) -> None:
                 screen.console.print(
                     f"Dashboard: {stage.url}/   API: {stage.url}/docs   Ctrl-C stops."
                 )
-                await asyncio.Event().wait()
+                # Ctrl-C is the way to end what went well, and no failure.
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.Event().wait()
     finally:
         screen.close()
 

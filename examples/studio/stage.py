@@ -102,7 +102,8 @@ async def open_stage(folder: Path) -> AsyncIterator[Stage]:
         servers = Server.start("servers", [*command, *ports], folder=folder, environment={})
         running.push_async_callback(servers.stop)
         found = await servers.ready(r"ready smtp=(\S+) api=(\S+)\n")
-        environment = {"STUDIO_SMTP": found[1], "STUDIO_API": found[2]}
+        # Who presses Ctrl-C in the middle has no use for the half-done jobs: stop soon.
+        environment = {"STUDIO_SMTP": found[1], "STUDIO_API": found[2], "OUTLAST_GRACE": "1"}
         command = [sys.executable, "-m", "outlast", "dev", str(HERE / "app.py")]
         command += ["--host", "127.0.0.1", "--port", "0", "--processes", "2"]
         command += ["--ledger", f"sqlite:///{folder / 'outlast.db'}"]
