@@ -58,6 +58,7 @@ class Pool:
         self._news = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._queues = deque(config.queues)
+        self._flushing = asyncio.Lock()
 
     async def run(self) -> None:
         """Run until `drain` is called and the running jobs have ended or been given back."""
@@ -147,6 +148,10 @@ class Pool:
             await self._flush()
 
     async def _flush(self) -> None:
+        async with self._flushing:  # the last flush of a drain must not overtake the loop's
+            await self._commit_outbox()
+
+    async def _commit_outbox(self) -> None:
         while self._outbox:
             size = min(len(self._outbox), _COMMIT_MAX)
             batch = [self._outbox[index] for index in range(size)]

@@ -1,0 +1,83 @@
+"""Workers in this process, and fleets of real processes, on a file of their own."""
+
+import asyncio
+import contextlib
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import jobs
+from outlast.core.limits import LEASE_US
+from outlast.sdk.settings import Settings
+from outlast.system import CLOCK, ENTROPY
+from outlast.upkeep.loop import Upkeep
+from outlast.worker.pool import Pool, PoolConfig
+
+JOBS = Path(jobs.__file__)
+
+
+@pytest.fixture
+async def app(tmp_path):
+    jobs.app.configure(
+        Settings(ledger=f"sqlite:///{tmp_path}/ledger.db", blobs=str(tmp_path / "blobs"))
+    )
+    await jobs.app.open()
+    yield jobs.app
+    await jobs.app.close()
+
+
+@pytest.fixture
+def working(app):
+    """Give a pool with upkeep for as long as a block lasts."""
+
+    @contextlib.asynccontextmanager
+    async def run(holder="w", tasks=None, **config):
+        await app.ledger.put("worker", holder, "{}", ttl_us=LEASE_US)
+        pool = Pool(
+            app.ledger, app.blobs, app.tasks if tasks is None else tasks,
+            PoolConfig(holder, ("default",), **config), clock=CLOCK, entropy=ENTROPY,
+        )  # fmt: skip
+        upkeep = asyncio.create_task(Upkeep(app.ledger, clock=CLOCK, entropy=ENTROPY).run())
+        running = asyncio.create_task(pool.run())
+        try:
+            yield pool
+        finally:
+            pool.drain()
+            await running
+            upkeep.cancel()
+            await asyncio.gather(upkeep, return_exceptions=True)
+
+    return run
+
+
+@pytest.fixture
+def fleet(tmp_path):
+    """Start `outlast worker` as a user does; whatever is left at the end is killed."""
+    started = []
+
+    def start(processes=2):
+        process = subprocess.Popen(
+            [
+                sys.executable, "-m", "outlast", "worker", str(JOBS), "--json",
+                "--processes", str(processes), "--ledger", f"sqlite:///{tmp_path}/ledger.db",
+                "--blobs", f"{tmp_path}/blobs",
+            ],
+            stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        started.append(process)
+        assert "ready" in process.stdout.readline()
+        return process
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        process.stdout.close()

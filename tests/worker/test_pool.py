@@ -1,0 +1,125 @@
+"""What a worker does with a job."""
+
+import asyncio
+
+import pytest
+
+import jobs
+from outlast.core.errors import InvalidInputError, JobCancelledError, JobFailedError
+from outlast.core.job import Filter
+from outlast.core.status import Status
+
+
+async def test_a_job_is_run_and_its_result_kept(app, working):
+    handle = await jobs.add.submit(2, 3)
+    async with working():
+        assert await handle.result(timeout=10) == 5
+
+
+async def test_wrong_arguments_fail_at_submit_with_path_and_type(app):
+    with pytest.raises(InvalidInputError) as caught:
+        await jobs.add.submit(a="two", c=1)
+
+    assert {e["path"] for e in caught.value.facts["errors"]} == {"args.a", "args.b", "args.c"}
+    assert "valid integer" in str(caught.value)
+    assert (await app.ledger.count(Filter(), "")).get((), 0) == 0
+
+
+async def test_everything_wrong_with_the_options_is_told_at_once(app):
+    with pytest.raises(InvalidInputError) as caught:
+        await jobs.add.options(priority=999, delay="soon", tags=["\n"]).submit(1, 2)
+
+    assert {e["path"] for e in caught.value.facts["errors"]} == {"priority", "delay", "tags.0"}
+
+
+async def test_a_hopeless_job_is_dead_lettered_at_once(app, working):
+    handle = await jobs.hopeless.submit()
+    async with working():
+        with pytest.raises(JobFailedError, match="GiveUp"):
+            await handle.result(timeout=10)
+    assert (await handle.record()).attempt == 1
+
+
+async def test_a_retry_that_was_asked_for_comes(app, working):
+    handle = await jobs.later.submit()
+    async with working():
+        assert await handle.result(timeout=10) == 2
+
+
+async def test_a_time_limit_ends_an_attempt(app, working):
+    handle = await jobs.endless.submit()
+    async with working():
+        with pytest.raises(JobFailedError, match=r"longer than 0\.05 s"):
+            await handle.result(timeout=10)
+
+
+async def test_a_running_job_is_cancelled(app, working):
+    handle = await jobs.patient.submit()
+    async with working():
+        async for event in handle.events():
+            if event.type == "started":
+                assert await handle.cancel() == "cancelling"
+                break
+        with pytest.raises(JobCancelledError):
+            await handle.result(timeout=10)
+
+
+async def test_files_and_logs_stay_with_the_job(app, working):
+    handle = await jobs.filed.submit()
+    async with working():
+        assert await handle.result(timeout=10) == "bytes"
+    types = [e.type for e in await app.ledger.history(handle.id)]
+    assert types == ["submitted", "started", "artifact", "log", "completed"]
+
+
+async def test_a_drain_gives_jobs_back_without_costing_an_attempt(app, working):
+    handles = [await jobs.patient.submit() for _ in range(3)]
+    async with working(concurrency=2, grace_s=0.0):
+        async for event in handles[1].events():
+            if event.type == "started":
+                break
+    rows = await app.ledger.get([handle.id for handle in handles])
+    assert [(row.status, row.attempt) for row in rows] == [(Status.PENDING, 0)] * 3
+
+
+async def test_slow_jobs_are_not_claimed_ahead(app, working):
+    handles = [await jobs.patient.submit() for _ in range(6)]
+    async with working(concurrency=2, grace_s=0.0):
+        async for event in handles[1].events():
+            if event.type == "started":
+                break
+        held = await app.ledger.count(Filter(status=Status.PROCESSING), "")
+    assert held[()] == 2
+
+
+async def test_an_unknown_task_fails_and_harms_no_neighbour(app, working):
+    unknown, known = await jobs.add.submit(1, 1), await jobs.later.submit()
+    async with working(tasks={"later": app.tasks["later"]}):
+        assert await known.result(timeout=10) == 2
+        record = await unknown.record()
+    assert "has no task 'add'" in record.error
+
+
+async def test_a_poison_row_blocks_no_neighbour(app, working, tmp_path):
+    import apsw
+
+    poison, good = await jobs.add.options(max_attempts=1).submit(1, 1), await jobs.add.submit(1, 2)
+    db = apsw.Connection(f"{tmp_path}/ledger.db")
+    db.set_busy_timeout(5_000)
+    db.execute("UPDATE job SET args = '{not json' WHERE id = ?", (poison.id,))
+    db.close()
+    async with working():
+        assert await good.result(timeout=10) == 3
+        with pytest.raises(JobFailedError):
+            await poison.result(timeout=10)
+
+
+
+async def test_jobs_run_beside_each_other(app, working):
+    handles = [await jobs.patient.submit() for _ in range(8)]
+    async with working(concurrency=8, grace_s=0.0):
+        async with asyncio.timeout(10):
+            for handle in handles:
+                async for event in handle.events():
+                    if event.type == "started":
+                        break
