@@ -65,8 +65,20 @@ class Row:
 
 DEEDS = st.lists(
     st.sampled_from(
-        ["claim", "due", "complete", "fail", "hopeless", "lost", "release", "log", "cancel"]
-        + ["cancelled", "redrive", "discard"]
+        [
+            "claim",
+            "due",
+            "complete",
+            "fail",
+            "hopeless",
+            "lost",
+            "release",
+            "log",
+            "cancel",
+            "cancelled",
+            "redrive",
+            "discard",
+        ]
     ),
     max_size=60,
 )

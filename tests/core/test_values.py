@@ -25,14 +25,7 @@ DICE = st.integers(0, 2**62 - 1)
 
 @given(st.integers(0, 3_660 * 86_400))
 def test_the_same_duration_is_read_from_every_notation(seconds):
-    notations = [
-        seconds,
-        float(seconds),
-        f"{seconds}s",
-        f" {seconds * 1000} ms ",
-        timedelta(seconds=seconds),
-    ]
-    notations[3:4] = [f"{seconds * 1000}ms"]
+    notations = [seconds, float(seconds), f"{seconds}s", timedelta(seconds=seconds)]
 
     assert {duration_us(given) for given in notations} == {seconds * SECOND}
 
@@ -51,7 +44,8 @@ def test_anything_is_a_duration_within_bounds_or_an_error_that_names_the_field(v
     try:
         micros = duration_us(value, field="delay")
     except InvalidInputError as error:
-        assert error.facts["errors"][0]["path"] == "delay"
+        named = error.facts["errors"][0]["path"]
+        assert named == "delay"
     else:
         assert 0 <= micros <= DURATION_MAX_US
 
@@ -76,8 +70,17 @@ def test_notations_sort_as_their_instants(moments):
 
 @pytest.mark.parametrize(
     "bad",
-    ["", "yesterday", "2026-11-23T10:00:00", "2026-13-01T00:00:00Z", 5, None, "\x00"]
-    + ["9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00+23:59"],
+    [
+        "",
+        "yesterday",
+        "2026-11-23T10:00:00",
+        "2026-13-01T00:00:00Z",
+        "9999-12-31T23:59:59-23:59",
+        "0001-01-01T00:00:00+23:59",
+        "\x00",
+        5,
+        None,
+    ],
 )
 def test_what_is_no_instant_with_an_offset_is_refused(bad):
     with pytest.raises(InvalidInputError, match="run_at: expected an RFC 3339 time"):

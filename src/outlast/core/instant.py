@@ -37,8 +37,10 @@ def duration_us(value: str | float | timedelta, *, field: str = "duration") -> i
     elif isinstance(value, str):
         match = _DURATION.match(value)
         micros = float(match[1]) * _UNIT_US[match[2]] if match else -1
-    else:
+    elif isinstance(value, int | float):
         micros = value * SECOND if abs(value) < DURATION_MAX_US else -1  # NaN compares false
+    else:  # JSON can bring anything
+        raise _bad_duration(field, value)
     if not 0 <= micros <= DURATION_MAX_US:
         raise _bad_duration(field, value)
     return round(micros)
@@ -71,7 +73,9 @@ def from_rfc3339(text: str, *, field: str = "time") -> int:
     message = 'expected an RFC 3339 time with an offset, such as "2026-11-23T10:00:00Z"'
     try:
         moment = datetime.fromisoformat(text)
-    except (TypeError, ValueError):
+        if moment.tzinfo is not None:
+            moment = moment.astimezone(UTC)  # must be a year that can be written, too
+    except (OverflowError, TypeError, ValueError):
         moment = None
     if moment is None or moment.tzinfo is None:
         raise InvalidInputError(
