@@ -7,9 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jobs
 import pytest
 
-import jobs
 from outlast.core.limits import LEASE_US
 from outlast.sdk.settings import Settings
 from outlast.system import CLOCK, ENTROPY

@@ -6,6 +6,7 @@ import signal
 from pathlib import Path
 
 import jobs
+
 from outlast.core.fold import fold, of_row
 
 

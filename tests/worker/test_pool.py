@@ -2,9 +2,9 @@
 
 import asyncio
 
+import jobs
 import pytest
 
-import jobs
 from outlast.core.errors import InvalidInputError, JobCancelledError, JobFailedError
 from outlast.core.job import Filter
 from outlast.core.status import Status
@@ -112,7 +112,6 @@ async def test_a_poison_row_blocks_no_neighbour(app, working, tmp_path):
         assert await good.result(timeout=10) == 3
         with pytest.raises(JobFailedError):
             await poison.result(timeout=10)
-
 
 
 async def test_jobs_run_beside_each_other(app, working):
