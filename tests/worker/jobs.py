@@ -21,8 +21,8 @@ async def stepped(job: Job, folder: str, steps: int) -> list[int]:
     for n in range(steps):
         done.append(await job.step(f"step {n}", _mark, folder, n, job.attempt))
         job.progress(n + 1, steps, "stepping")
-    while not (Path(folder) / "go").exists():  # noqa: ASYNC110 - the test is another process
-        await asyncio.sleep(0.01)
+    while not (Path(folder) / "go").exists():
+        await app.ledger.bell.wait(0.05)
     return done
 
 

@@ -30,6 +30,23 @@ def gone(pid):
         return True
 
 
+def stop_outside_a_transaction(pid, file):
+    """Stop a process where it holds no write lock: SQLite would make everybody wait for it."""
+    import apsw
+
+    db = apsw.Connection(str(file))
+    while True:
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            db.execute("BEGIN IMMEDIATE")
+        except apsw.BusyError:
+            os.kill(pid, signal.SIGCONT)
+            continue
+        db.execute("ROLLBACK")
+        db.close()
+        return
+
+
 async def settled(handle, folder):
     (Path(folder) / "go").touch()
     assert await handle.result(timeout=30) == [0, 1, 2, 3]
@@ -86,7 +103,7 @@ async def test_a_worker_that_wakes_after_its_lease_is_refused(app, fleet, tmp_pa
     fleet(processes=1)
     handle = await jobs.stepped.submit(str(tmp_path), 4)
     sleeper = await at(handle, "step", 4)
-    os.kill(sleeper, signal.SIGSTOP)
+    stop_outside_a_transaction(sleeper, tmp_path / "ledger.db")
     holder = (await handle.record()).holder
     assert await app.ledger.extend([holder], 0) == []
     fleet(processes=1)
