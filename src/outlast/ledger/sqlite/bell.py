@@ -7,6 +7,8 @@ import tempfile
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary
 
 from outlast.core.errors import UnavailableError
 
@@ -35,7 +37,10 @@ class SocketBell:
         self._in: socket.socket | None = None
         self._at: Path | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._rung = asyncio.Event()
+        self._rings = 0
+        self._next = asyncio.Event()
+        # Each task that waits has heard its own last ring: one must not swallow another's.
+        self._heard: WeakKeyDictionary[asyncio.Task[Any], int] = WeakKeyDictionary()
 
     def ring(self) -> None:
         """Wake every listener of this ledger, in this process and the others."""
@@ -57,16 +62,19 @@ class SocketBell:
                 continue
 
     async def wait(self, timeout: float) -> None:
-        """Return when the bell rang since the last wait, or after `timeout` seconds."""
+        """Return when the bell rang since this task's last wait, or after `timeout` seconds."""
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
             self._listen(loop)
-        try:
-            async with asyncio.timeout(timeout):
-                await self._rung.wait()
-        except TimeoutError:
-            return
-        self._rung.clear()
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - a coroutine that runs is in a task
+        if self._heard.get(task) == self._rings:
+            try:
+                async with asyncio.timeout(timeout):
+                    await self._next.wait()
+            except TimeoutError:
+                return
+        self._heard[task] = self._rings
 
     def _listen(self, loop: asyncio.AbstractEventLoop) -> None:
         self._hang_up()
@@ -74,8 +82,8 @@ class SocketBell:
         self._in = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._in.settimeout(0)
         self._in.bind(str(self._at))
-        self._rung = asyncio.Event()
-        self._rung.set()  # what was rung before the socket was there
+        self._next = asyncio.Event()
+        self._rings += 1  # what was rung before the socket was there
         loop.add_reader(self._in.fileno(), self._hear)
         self._loop = loop
 
@@ -85,7 +93,9 @@ class SocketBell:
             while True:
                 self._in.recv(1)
         except BlockingIOError:
-            self._rung.set()
+            self._rings += 1
+            rung, self._next = self._next, asyncio.Event()
+            rung.set()
 
     def _hang_up(self) -> None:
         if self._in is not None and self._loop is not None:
