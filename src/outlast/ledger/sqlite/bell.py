@@ -1,12 +1,15 @@
 """Wake-ups between the processes that share a file: a datagram to every listener's socket."""
 
 import asyncio
+import contextlib
 import os
 import socket
 import tempfile
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary
 
 from outlast.core.errors import UnavailableError
 
@@ -36,6 +39,8 @@ class SocketBell:
         self._at: Path | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._rung = asyncio.Event()
+        self._rings = 0
+        self._heard: WeakKeyDictionary[asyncio.Task[Any], int] = WeakKeyDictionary()
 
     def ring(self) -> None:
         """Wake every listener of this ledger, in this process and the others."""
@@ -61,12 +66,15 @@ class SocketBell:
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
             self._listen(loop)
-        try:
-            async with asyncio.timeout(timeout):
-                await self._rung.wait()
-        except TimeoutError:
-            return
-        self._rung.clear()
+        # Each task hears every ring, whoever else heard it before.
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - a coroutine runs in a task
+        if self._heard.get(task) == self._rings:
+            self._rung.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout):
+                    await self._rung.wait()
+        self._heard[task] = self._rings
 
     def _listen(self, loop: asyncio.AbstractEventLoop) -> None:
         self._hang_up()
@@ -75,7 +83,7 @@ class SocketBell:
         self._in.settimeout(0)
         self._in.bind(str(self._at))
         self._rung = asyncio.Event()
-        self._rung.set()  # what was rung before the socket was there
+        self._rings += 1  # what was rung before the socket was there
         loop.add_reader(self._in.fileno(), self._hear)
         self._loop = loop
 
@@ -85,6 +93,7 @@ class SocketBell:
             while True:
                 self._in.recv(1)
         except BlockingIOError:
+            self._rings += 1
             self._rung.set()
 
     def _hang_up(self) -> None:
