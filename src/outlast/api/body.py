@@ -95,24 +95,24 @@ def _bare(raw: bytes) -> bytes:
 def _survey(value: object, *, nul: bool) -> int:
     """Walk a value level by level, refuse what can't be stored, and count its members."""
     members = depth = 0
-    level = [value]
+    level: list[object] = [value]
     while level:
         depth += 1
         if depth > JSON_DEPTH_MAX + 1:
             raise MalformedInputError(f"body: expected at most {JSON_DEPTH_MAX} levels of nesting")
         below: list[object] = []
         for node in level:
-            kind = type(node)
-            if kind is dict:
-                members += len(node)  # type: ignore[arg-type]
-                below.extend(node.values())  # type: ignore[attr-defined]
+            if isinstance(node, dict):
+                members += len(node)
+                below.extend(node.values())
                 if nul:
-                    below.extend(node)  # type: ignore[call-overload]
-            elif kind is list:
-                below.extend(node)  # type: ignore[call-overload]
-            elif kind is float and isinf(node):  # type: ignore[arg-type]
-                raise MalformedInputError("body: expected numbers that fit a double")
-            elif nul and kind is str and "\x00" in node:  # type: ignore[operator]
+                    below.extend(node)
+            elif isinstance(node, list):
+                below.extend(node)
+            elif isinstance(node, float):
+                if isinf(node):
+                    raise MalformedInputError("body: expected numbers that fit a double")
+            elif nul and isinstance(node, str) and "\x00" in node:
                 raise MalformedInputError("body: expected text without NUL characters")
         level = below
     return members

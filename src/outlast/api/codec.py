@@ -29,9 +29,7 @@ def answer(
 
 def problem_body(error: OutlastError, instance: str | None = None) -> dict[str, Any]:
     """Describe an error as RFC 9457 wants it; its facts become members."""
-    body: dict[str, Any] = {
-        name: value for name, value in error.facts.items() if value is not None
-    }
+    body: dict[str, Any] = {name: value for name, value in error.facts.items() if value is not None}
     body |= {
         "type": f"{PROBLEMS}/{error.code}",
         "title": error.code.replace("-", " ").capitalize(),
@@ -80,7 +78,11 @@ def error_out(error: dict[str, Any], *, admin: bool) -> dict[str, Any]:
 
 
 def job_out(
-    job: JobRecord, *, admin: bool = False, position: int | None = None, starts_at: int | None = None
+    job: JobRecord,
+    *,
+    admin: bool = False,
+    position: int | None = None,
+    starts_at: int | None = None,
 ) -> dict[str, Any]:
     """Write a job as `GET /v1/jobs/{id}` shows it."""
     here = f"/v1/jobs/{job.id}"

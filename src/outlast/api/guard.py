@@ -24,7 +24,7 @@ class MisdirectedError(OutlastError):
     """The request names another host than this server answers for."""
 
     code = "misdirected-request"
-    http_status = 421
+    http_status = 400
 
 
 @dataclass(frozen=True, slots=True)

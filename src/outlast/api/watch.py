@@ -26,7 +26,7 @@ class Watch:
     def __init__(self, ledger: Ledger, clock: Clock) -> None:
         self._ledger = ledger
         self._clock = clock
-        self._waiting: dict[str, dict[Waiter, int]] = {}  # by job: who waits, past which event
+        self._waiting: dict[str, dict[Waiter, JobRecord]] = {}  # by job: who waits, what they know
         self._someone = asyncio.Event()
         self._changed = asyncio.Event()
         self._listeners = 0
@@ -53,8 +53,8 @@ class Watch:
         for start in range(0, len(ids), _BATCH):
             some = ids[start : start + _BATCH]
             for job_id, job in zip(some, await self._ledger.get(some), strict=True):
-                for waiter, seq in list(self._waiting.get(job_id, {}).items()):
-                    if not waiter.done() and (job is None or job.seq > seq):
+                for waiter, known in list(self._waiting.get(job_id, {}).items()):
+                    if not waiter.done() and (job is None or job.seq > known.seq):
                         waiter.set_result(job)
 
     async def close(self) -> None:
@@ -67,9 +67,10 @@ class Watch:
         """End every wait now: a server that stops must not be held by those who wait."""
         self.closing = True
         self._changed.set()
-        for waiters in list(self._waiting.values()):
-            for waiter in waiters:
-                waiter.cancel()
+        for waiters in self._waiting.values():
+            for waiter, known in waiters.items():
+                if not waiter.done():
+                    waiter.set_result(known)
 
     async def change(self, job: JobRecord, seconds: float) -> JobRecord | None:
         """Return the job as soon as it has moved past what `job` shows.
@@ -77,7 +78,7 @@ class Watch:
         Returns the same `job` after so many seconds, and None when it was removed.
         """
         waiter: Waiter = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(job.id, {})[waiter] = job.seq
+        self._waiting.setdefault(job.id, {})[waiter] = job
         self._someone.set()
         try:
             # What changed after `job` was read, but before anybody waited for it.
@@ -88,10 +89,6 @@ class Watch:
                 return await waiter
         except TimeoutError:
             return job
-        except asyncio.CancelledError:
-            if self.closing and waiter.cancelled():
-                return job
-            raise
         finally:
             del self._waiting[job.id][waiter]
             if not self._waiting[job.id]:
@@ -118,12 +115,13 @@ class Watch:
         """Yield a job's events to its end, without a gap or a repeat; None when nothing happens."""
         current: JobRecord | None = job
         while not self.closing:
-            for event in await self._ledger.history(job.id, after=after):
+            page = await self._ledger.history(job.id, after=after)
+            for event in page:
                 after = event.seq
                 yield event
             if current is None or (current.status.terminal and after >= current.seq):
                 return
-            if after < current.seq:
+            if page and after < current.seq:
                 continue  # there was more than one page of it
             before = current.seq
             current = await self.change(current, quiet_s)
