@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from checks import (
+    SEGMENTS,
     Checks,
     check_distances,
     check_import,
@@ -35,7 +36,7 @@ from stage import HERE, Api, DemoError, Stage, open_stage
 SAMPLES = HERE / "samples"
 PHOTOS = ("astronaut.png", "china.jpg", "flower.jpg", "hubble_deep_field.jpg", "rocket.jpg")
 CALLS = 40
-SEGMENTS_BEFORE_KILL = 5
+SEGMENTS_BEFORE_KILL = 4
 DEMO_SECONDS = 120.0
 LOOK_SECONDS = 0.1
 
@@ -166,14 +167,14 @@ class Demo:
         if not busy:
             raise DemoError("no worker says that it is processing the transcode")
         pid = int(busy[0]["pid"])
-        others = len(busy[0]["processing"]) - 1
+        others = [self.names[one] for one in busy[0]["processing"] if one != job_id]
         if not _descends(pid, self.stage.outlast.process.pid):
             raise DemoError(f"process {pid} was not started by this demo")
         killed_at = datetime.now(UTC)
         os.kill(pid, signal.SIGKILL)
+        also = f"; {' and '.join(others)} ran there too" if others else ""
         self.screen.say(
-            f"kill -9 {pid}: that worker was transcoding, after {len(segments)} of 18 segments"
-            + (f", and had {others} more jobs." if others else ".")
+            f"kill -9 {pid}: transcoding, {len(segments)} of {SEGMENTS} segments{also}."
         )
         started: list[dict[str, Any]] = []
         while len(started) < 2:

@@ -63,7 +63,6 @@ def mailing(job: SyncJob, recipients: Path, subject: str) -> Mailing:
             key = job.idempotency_key
             name = f"mails {start + 1} to {start + len(chunk)}"
             results.append(job.step(name, send_chunk, mailer, chunk, subject, key, told))
-            job.progress(start + len(chunk), len(people), "sending")
     refused = [address for result in results for address in result.refused]
     job.log("sent", recipients=len(people), refused=len(refused))
     return Mailing(len(people), sum(one.mails for one in results), refused, len(results))

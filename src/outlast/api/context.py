@@ -1,23 +1,42 @@
 """What every route is given: the app, its ledger, the watch, and jobs that the caller may see."""
 
+from typing import Any, Final
+
 from pydantic_core import from_json
 
 from outlast.api.guard import Caller
+from outlast.api.overview import Overviews
 from outlast.api.watch import Watch
-from outlast.core.errors import GoneError, NotFoundError
+from outlast.core.errors import GoneError, NotFoundError, OutlastError
 from outlast.core.identity import is_uuid
 from outlast.core.job import JobRecord
+from outlast.core.limits import SECOND
+from outlast.core.ports import Clock
 from outlast.ledger import Ledger
 from outlast.sdk.app import Outlast
+from outlast.system import CLOCK
+
+_SETTINGS_AGE_US: Final = SECOND  # how long a revoked key or an old queue limit may still count
+
+
+class JobNotFoundError(NotFoundError):
+    """There is no such job, or it is another tenant's."""
+
+    code = "job-not-found"
 
 
 class Context:
     """One running API."""
 
-    def __init__(self, app: Outlast) -> None:
+    def __init__(self, app: Outlast, clock: Clock = CLOCK) -> None:
         self.app = app
-        self.watch = Watch(app.ledger)
-        self._depths: dict[str, int | None] = {}
+        self.clock = clock
+        self.watch = Watch(app.ledger, clock)
+        self.overviews = Overviews(app, clock)
+        self.keys: dict[str, Caller] = {}
+        self.requests: dict[tuple[str, str, int], int] = {}
+        self._queues: dict[str, dict[str, Any]] = {}
+        self._read_at: int | None = None
 
     @property
     def ledger(self) -> Ledger:
@@ -26,23 +45,51 @@ class Context:
 
     def max_depth(self, queue: str) -> int | None:
         """Return a queue's bound: the one set at run time, else the configured one."""
-        return self._depths.get(queue, self.app.max_depth(queue))
+        settings = self._queues.get(queue, {})
+        bound: int | None = settings.get("max_depth", self.app.max_depth(queue))
+        return bound
+
+    def queue_settings(self, queue: str) -> dict[str, Any]:
+        """Return what was set for a queue at run time."""
+        return self._queues.get(queue, {})
+
+    async def fresh(self, age_us: int = _SETTINGS_AGE_US) -> bool:
+        """Read keys and queue settings again if they were read longer ago; return whether."""
+        now = self.clock.elapsed_us()
+        if self._read_at is not None and now - self._read_at <= age_us:
+            return False
+        if self._read_at is None:
+            await self.refresh()  # nobody may be answered before the keys are known
+            self._read_at = now
+            return True
+        before, self._read_at = self._read_at, now  # one caller reads for all
+        try:
+            await self.refresh()
+        except OutlastError:
+            self._read_at = before
+            raise
+        return True
 
     async def refresh(self) -> None:
-        """Read the queue settings that were changed at run time."""
-        self._depths = {
-            doc.key: from_json(doc.doc)["max_depth"]
-            for doc in await self.ledger.docs("queue")
-            if "max_depth" in from_json(doc.doc)
+        """Read keys and queue settings now."""
+        keys = await self.ledger.docs("key")
+        queues = await self.ledger.docs("queue")
+        self._queues = {doc.key: from_json(doc.doc) for doc in queues}
+        self.keys = {
+            doc.key: Caller(entry.get("tenant") or None, frozenset(entry["scopes"]), doc.key)
+            for doc in keys
+            for entry in (from_json(doc.doc),)
         }
 
+    def still_valid(self, who: Caller) -> bool:
+        """Whether the caller's key has not been revoked meanwhile."""
+        return self.keys.get(who.key) == who if who.key else not self.keys
+
     async def job(self, job_id: str, who: Caller) -> JobRecord:
-        """Return a job; raise NotFoundError for what is not there or another tenant's."""
-        job = (await self.ledger.get([job_id]))[0] if is_uuid(job_id) else None
-        if job is None or (who.tenant is not None and job.tenant != who.tenant):
-            if who.tenant is None and await self.ledger.docs("tombstone", job_id):
-                raise GoneError(f"job {job_id} has ended and was removed")
-            error = NotFoundError(f"there is no job {job_id!r:.80}")
-            error.code = "job-not-found"
-            raise error
-        return job
+        """Return a job; raise JobNotFoundError for what is not there or another tenant's."""
+        (job,) = await self.ledger.get([job_id]) if is_uuid(job_id) else (None,)
+        if job is not None and (who.tenant is None or job.tenant == who.tenant):
+            return job
+        if job is None and who.tenant is None and await self.ledger.docs("tombstone", job_id):
+            raise GoneError(f"job {job_id} has ended and was removed")
+        raise JobNotFoundError(f"there is no job {job_id!r:.80}")

@@ -1,39 +1,55 @@
-"""Who may do what: keys, scopes, tenants, and which Host names a local server believes."""
+"""Who may do what: keys, scopes, tenants, and what a server without keys believes."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from ipaddress import ip_address
+from typing import Final
 
-from pydantic_core import from_json
 from starlette.requests import Request
 
 from outlast.core.errors import (
     ForbiddenError,
     InvalidInputError,
-    MalformedInputError,
+    OutlastError,
     UnauthorizedError,
 )
-from outlast.ledger import Ledger
 
-ALL = frozenset({"submit", "read", "operate", "admin"})
-_LOCAL = frozenset({"localhost", "127.0.0.1", "[::1]", "testserver"})
+SCOPES: Final = frozenset({"submit", "read", "operate", "admin"})
+_LOCAL: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
+_SAFE: Final = frozenset({"GET", "HEAD"})
+
+
+class MisdirectedError(OutlastError):
+    """The request names another host than this server answers for."""
+
+    code = "misdirected-request"
+    http_status = 400
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls: a tenant (empty: all of them) and what it may do."""
+    """Who calls: a tenant (None: all of them), what it may do, and by which key."""
 
     tenant: str | None
     scopes: frozenset[str]
+    key: str | None = None  # the SHA-256 of its secret
 
     @property
     def admin(self) -> bool:
-        """Whether it may see tracebacks and act in bulk."""
+        """Whether it may see tracebacks and act in bulk; an admin may do everything else too."""
         return "admin" in self.scopes
 
 
+ANYBODY: Final = Caller(None, SCOPES)
+
+
 def is_loopback(host: str) -> bool:
-    """Whether an address can only be reached from this machine."""
+    """Whether an address can only be reached from this machine.
+
+    >>> is_loopback("127.0.0.1"), is_loopback("[::1]"), is_loopback("0.0.0.0")
+    (True, True, False)
+    """
     if host == "localhost":
         return True
     try:
@@ -51,23 +67,51 @@ def guard_exposure(host: str, *, has_keys: bool) -> None:
         )
 
 
-async def caller(request: Request, ledger: Ledger, scope: str) -> Caller:
-    """Return who calls; raise UnauthorizedError or ForbiddenError."""
-    given = request.headers.get("authorization", "")
-    if not given and not await ledger.docs("key"):
-        host = request.headers.get("host", "").rpartition(":")[0] or request.headers.get("host", "")
-        if host not in _LOCAL:
-            # A page elsewhere that had its name resolve to 127.0.0.1 would come with that name.
-            raise MalformedInputError(f"host: expected localhost, got {host!r:.80}")
-        return Caller(None, ALL)
-    kind, _, secret = given.partition(" ")
-    if kind.lower() != "bearer" or not secret:
+def identify(request: Request, keys: Mapping[str, Caller], *, open_here: bool) -> Caller:
+    """Return who calls; raise UnauthorizedError, or refuse what a foreign page sent.
+
+    `open_here` says that without any key everybody on this machine may do everything.
+    """
+    given = request.headers.get("authorization")
+    if given is None and not keys and open_here:
+        guard_local(request)
+        return ANYBODY
+    kind, _, secret = (given or "").partition(" ")
+    if kind.lower() != "bearer" or not secret.strip():
         raise UnauthorizedError("expected the header Authorization: Bearer <key>")
-    found = await ledger.docs("key", sha256(secret.strip().encode()).hexdigest())
-    if not found:
-        raise UnauthorizedError("the API key is not known", hint="outlast keys create")
-    doc = from_json(found[0].doc)
-    who = Caller(doc.get("tenant") or None, frozenset(doc["scopes"]))
+    # The hash is compared, never the secret, so the time this takes tells nothing about it.
+    found = keys.get(sha256(secret.strip().encode("utf-8", "replace")).hexdigest())
+    if found is None:
+        raise UnauthorizedError("the API key is not known", hint="see: outlast keys list")
+    return found
+
+
+def guard_scope(who: Caller, scope: str) -> None:
+    """Refuse a caller without the scope."""
     if scope not in who.scopes and not who.admin:
-        raise ForbiddenError(f"this needs the scope {scope}; the key has {sorted(who.scopes)}")
-    return who
+        raise ForbiddenError(
+            f"this call needs the scope {scope}; the key has {', '.join(sorted(who.scopes))}",
+            scope=scope,
+        )
+
+
+def guard_local(request: Request) -> None:
+    """Refuse what a page from elsewhere could make a browser on this machine send.
+
+    A page whose name was made to resolve to 127.0.0.1 comes with that name as Host; one that
+    posts to localhost comes with its own Origin.
+    """
+    host = request.headers.get("host", "")
+    name = host.rpartition(":")[0] if ":" in host.rpartition("]")[2] else host
+    if name.lower() not in _LOCAL:
+        raise MisdirectedError(
+            f"host: expected localhost, 127.0.0.1 or [::1], got {host!r:.80}",
+            hint="make an API key to serve other names",
+        )
+    if request.method in _SAFE:
+        return
+    origin = request.headers.get("origin")
+    if origin is not None and origin.partition("://")[2] != host:
+        raise ForbiddenError(f"origin: expected this server's own pages, got {origin!r:.80}")
+    if request.headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
+        raise ForbiddenError("sec-fetch-site: expected same-origin: a page of another site asked")

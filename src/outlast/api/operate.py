@@ -1,133 +1,124 @@
 """The routes of operators: queues, workers, tasks, health, metrics."""
 
-from typing import Any
+from typing import Any, Final
 
 from pydantic_core import from_json, to_json
 from starlette.requests import Request
 from starlette.responses import Response
 
-from outlast.api.codec import answer, read_body
+from outlast.api.body import read_body
+from outlast.api.codec import answer, problem
 from outlast.api.context import Context
 from outlast.api.guard import Caller
-from outlast.core.errors import InvalidInputError, OutlastError
-from outlast.core.job import Filter, JobRecord, Page
-from outlast.core.limits import MINUTE, SECOND
+from outlast.api.overview import Figures
+from outlast.api.query import Problems
+from outlast.core.errors import ConflictError, ForbiddenError, OutlastError, UnavailableError
+from outlast.core.instant import to_rfc3339
+from outlast.core.job import Filter, Page
+from outlast.core.limits import LEASE_US, NAME_CHARS_MAX, PAGE_MAX, SECOND
 from outlast.core.status import Status
-from outlast.system import CLOCK
 
-_SAMPLE = 200
-_LIVE = ("scheduled", "pending", "processing", "waiting")
-_SETTINGS = frozenset({"paused", "max_depth"})
-
-
-def _quantiles(values: list[float]) -> dict[str, float | None]:
-    ranked = sorted(values)
-    if not ranked:
-        return {"p50": None, "p95": None}
-    return {"p50": ranked[len(ranked) // 2], "p95": ranked[int(len(ranked) * 0.95)]}
+_SETTINGS: Final = ("paused", "max_depth")
+_DEPTH_MAX: Final = 10**9
+_LABELS_MAX: Final = 1_000
+_TRIES: Final = 5
 
 
-def _rate(instants: list[int], now: int) -> float:
-    """Return events a second over the last minute, or over the sample when that is shorter."""
-    recent = [at for at in instants if at > now - MINUTE]
-    span = MINUTE if len(recent) < _SAMPLE else max(now - min(recent), SECOND)
-    return round(len(recent) * SECOND / span, 3)
-
-
-async def _queue(
-    context: Context, name: str, counts: dict[tuple[str, ...], int], who: Caller
-) -> dict[str, Any]:
-    now = CLOCK.now_us()
-    find = context.ledger.find
-    recent = await find(Filter(queue=name, tenant=who.tenant), Page(limit=_SAMPLE))
-    where = Filter(queue=name, tenant=who.tenant, status=Status.COMPLETED)
-    ended = await find(where, Page(limit=_SAMPLE))
-    oldest = await find(
-        Filter(queue=name, tenant=who.tenant, status=Status.PENDING), Page(1, oldest_first=True)
-    )
-    settings = await context.ledger.docs("queue", name)
-    doc = from_json(settings[0].doc) if settings else {}
-    workers = [w for w in await _workers(context) if name in w["queues"]]
-    started: list[JobRecord] = [job for job in ended if job.started_at and job.finished_at]
+def _queue_out(context: Context, figures: Figures, workers: list[dict[str, Any]]) -> dict[str, Any]:
+    name, oldest = figures.name, figures.oldest_pending_us
     return {
-        "name": name, "paused": bool(doc.get("paused")),
-        "depth": {status: counts.get((name, status), 0) for status in _LIVE},
-        "oldest_pending_seconds": (now - oldest[0].submitted_at) / SECOND if oldest else None,
-        "arrivals_per_second": _rate([job.submitted_at for job in recent], now),
-        "completions_per_second": _rate([job.finished_at or 0 for job in ended], now),
-        "wait_seconds": _quantiles([((j.started_at or 0) - j.run_at) / SECOND for j in started]),
-        "run_seconds": _quantiles(
-            [((j.finished_at or 0) - (j.started_at or 0)) / SECOND for j in started]
-        ),
+        "name": name, "paused": bool(context.queue_settings(name).get("paused")),
+        "depth": figures.depth,
+        "oldest_pending_seconds": None if oldest is None else max(0, oldest) / SECOND,
+        "arrivals_per_second": figures.arrivals, "completions_per_second": figures.completions,
+        "wait_seconds": figures.quantiles(figures.waits),
+        "run_seconds": figures.quantiles(figures.runs),
         "max_depth": context.max_depth(name), "max_duration": None, "concurrency": None,
-        "rate_limit": None, "workers": len(workers),
+        "rate_limit": None, "workers": sum(name in worker["queues"] for worker in workers),
     }  # fmt: skip
 
 
 async def queues(context: Context, request: Request, who: Caller) -> Response:
-    """`GET /v1/queues`."""
-    counts = await context.ledger.count(Filter(tenant=who.tenant), "queue")
-    names = {key[0] for key in counts} | {task.queue for task in context.app.tasks.values()}
-    found = [await _queue(context, name, counts, who) for name in sorted(names)]
-    return answer({"queues": found, "next": None})
+    """List the queues: depth, rates, times, limits."""
+    found = await context.overviews.all(who.tenant)
+    workers = await _presences(context)
+    shown = [_queue_out(context, found[name], workers) for name in sorted(found)]
+    return answer({"queues": shown, "next": None})
 
 
 async def queue(context: Context, request: Request, who: Caller) -> Response:
-    """`GET /v1/queues/{q}`."""
-    name = request.path_params["q"]
-    counts = await context.ledger.count(Filter(tenant=who.tenant, queue=name), "queue")
-    return answer(await _queue(context, name, counts, who))
+    """Show one queue."""
+    figures = await context.overviews.one(request.path_params["q"], who.tenant)
+    return answer(_queue_out(context, figures, await _presences(context)))
 
 
 async def change_queue(context: Context, request: Request, who: Caller) -> Response:
-    """`PATCH /v1/queues/{q}`."""
+    """Pause or resume a queue, or bound its depth; null takes the bound away."""
     name, body = request.path_params["q"], await read_body(request)
-    errors = [
-        {"path": field, "message": f"expected one of {', '.join(sorted(_SETTINGS))}"}
-        for field in body.keys() - _SETTINGS
-    ]
+    if who.tenant is not None:
+        raise ForbiddenError("a queue is shared: a tenant's key can't change it")
+    problems = Problems()
+    problems.unknown(body, _SETTINGS)
     if not isinstance(body.get("paused", False), bool):
-        errors.append({"path": "paused", "message": "expected true or false"})
-    depth = body.get("max_depth")
-    if depth is not None and (isinstance(depth, bool) or not isinstance(depth, int) or depth < 0):
-        errors.append({"path": "max_depth", "message": "expected a whole number or null"})
-    if errors:
-        text = "; ".join(f"{e['path']}: {e['message']}" for e in errors)
-        raise InvalidInputError(text, errors=errors)
-    found = await context.ledger.docs("queue", name)
-    merged = {**(from_json(found[0].doc) if found else {}), **body}
-    await context.ledger.put("queue", name, to_json(merged).decode())
-    await context.refresh()
-    return await queue(context, request, who)
+        problems.say("paused", f"expected true or false, got {body['paused']!r:.60}")
+    problems.whole(body, "max_depth", 0, _DEPTH_MAX)
+    if not 0 < len(name) <= NAME_CHARS_MAX or not name.isprintable():
+        problems.say("queue", f"expected a name of 1–{NAME_CHARS_MAX} printable characters")
+    problems.check()
+    for _ in range(_TRIES):
+        found = await context.ledger.docs("queue", name)
+        version, doc = (found[0].version, from_json(found[0].doc)) if found else (0, {})
+        text = to_json({**doc, **body}).decode()
+        if await context.ledger.put("queue", name, text, version=version):
+            await context.refresh()
+            return await queue(context, request, who)
+    raise ConflictError(f"queue {name} keeps changing", hint="try again")
 
 
-async def _workers(context: Context) -> list[dict[str, Any]]:
-    found = []
-    for doc in await context.ledger.docs("worker"):
-        if doc.lease_until:
-            jobs = await context.ledger.find(Filter(holder=doc.key), Page(limit=_SAMPLE))
-            found.append(
-                {
-                    **from_json(doc.doc),
-                    "last_heartbeat_at": None,
-                    "processing": [job.id for job in jobs],
-                }
-            )
-    return found
+async def scaling(context: Context, request: Request, who: Caller) -> Response:
+    """Say how many workers a queue needs, in the form that KEDA's metrics-api scaler reads."""
+    figures = await context.overviews.one(request.path_params["q"], who.tenant)
+    slots = [w["concurrency"] for w in await _presences(context) if figures.name in w["queues"]]
+    each = sum(slots) // len(slots) if slots else context.app.settings.concurrency
+    return answer(
+        {
+            "desired_workers": figures.desired_workers(each),
+            "depth": figures.depth[Status.PENDING],
+            "oldest_seconds": max(0, figures.oldest_pending_us or 0) / SECOND,
+        }
+    )
+
+
+async def _presences(context: Context) -> list[dict[str, Any]]:
+    """Return the workers that are alive, with the time of their last heartbeat."""
+    now = context.clock.now_us()
+    return [
+        {**from_json(doc.doc), "last_heartbeat_at": to_rfc3339(doc.lease_until - LEASE_US)}
+        for doc in await context.ledger.docs("worker")
+        if doc.lease_until and doc.lease_until > now
+    ]
 
 
 async def workers(context: Context, request: Request, who: Caller) -> Response:
-    """`GET /v1/workers`."""
-    return answer({"workers": await _workers(context), "next": None})
+    """List the living workers and what they are processing."""
+    found = await _presences(context)
+    for worker in found:
+        where = Filter(holder=worker["id"], tenant=who.tenant)
+        held = await context.ledger.find(where, Page(limit=PAGE_MAX))
+        worker["processing"] = [job.id for job in held]
+    return answer({"workers": found, "next": None})
 
 
 async def tasks(context: Context, request: Request, who: Caller) -> Response:
-    """`GET /v1/tasks`."""
+    """List the registered tasks with the JSON Schemas of arguments and results."""
     found = [
         {
             "name": task.name,
             "queue": task.queue,
             "max_attempts": task.policy.max_attempts,
+            "timeout_seconds": task.policy.timeout_us and task.policy.timeout_us / SECOND,
+            "priority": task.policy.priority,
+            "description": (task.fn.__doc__ or "").strip() or None,
             "args": task.args_schema(),
             "result": task.result_schema(),
         }
@@ -137,27 +128,56 @@ async def tasks(context: Context, request: Request, who: Caller) -> Response:
 
 
 async def healthz(context: Context, request: Request) -> Response:
-    """`GET /healthz`: the process lives."""
+    """Say that the process lives."""
     return answer({"status": "ok"})
 
 
 async def readyz(context: Context, request: Request) -> Response:
-    """`GET /readyz`: the ledger answers and is migrated."""
+    """Say whether the ledger answers and is migrated."""
     try:
         await context.ledger.count(Filter(ids=()), "")
+        await context.ledger.docs("queue", "")
     except OutlastError as error:
-        return answer({"status": "unavailable", "detail": error.message}, 503)
+        return problem(UnavailableError(error.message), request.url.path)
     return answer({"status": "ok"})
 
 
 async def metrics(context: Context, request: Request, who: Caller) -> Response:
-    """`GET /metrics`, in Prometheus' text format."""
-    counts = await context.ledger.count(Filter(), "queue")
-    lines = ["# HELP outlast_jobs Jobs by queue and status.", "# TYPE outlast_jobs gauge"]
-    for (name, status), n in sorted(counts.items()):
-        label = name.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-        lines.append(f'outlast_jobs{{queue="{label}",status="{status}"}} {n}')
-    alive = len(await _workers(context))
-    lines += ["# HELP outlast_workers Living workers.", "# TYPE outlast_workers gauge"]
-    lines.append(f"outlast_workers {alive}")
-    return Response("\n".join(lines) + "\n", media_type="text/plain; version=0.0.4")
+    """Export figures in Prometheus' text format."""
+    figures = list((await context.overviews.all(who.tenant)).values())[:_LABELS_MAX]
+    lines = _gauge("outlast_jobs", "Jobs that have not ended, by queue and status.")
+    for one in figures:
+        lines += [
+            f'outlast_jobs{{queue="{_label(one.name)}",status="{status}"}} {number}'
+            for status, number in one.depth.items()
+        ]
+    lines += _gauge("outlast_oldest_pending_seconds", "How long the oldest pending job has waited.")
+    for one in figures:
+        seconds = max(0, one.oldest_pending_us or 0) / SECOND
+        lines.append(f'outlast_oldest_pending_seconds{{queue="{_label(one.name)}"}} {seconds}')
+    lines += _gauge("outlast_completions_per_second", "Jobs ended a second, in the last minute.")
+    for one in figures:
+        lines.append(
+            f'outlast_completions_per_second{{queue="{_label(one.name)}"}} {one.completions}'
+        )
+    dead = Filter(tenant=who.tenant, status=Status.FAILED, discarded=False)
+    lines += _gauge("outlast_dead_letters", "Failed jobs not yet redriven or discarded.")
+    lines.append(f"outlast_dead_letters {(await context.ledger.count(dead, ''))[()]}")
+    lines += _gauge("outlast_workers", "Living workers.")
+    lines.append(f"outlast_workers {len(await _presences(context))}")
+    lines += ["# HELP outlast_http_requests_total Requests answered by this process."]
+    lines += ["# TYPE outlast_http_requests_total counter"]
+    for (method, path, status), number in sorted(context.requests.items()):
+        lines.append(
+            f'outlast_http_requests_total{{method="{method}",route="{_label(path)}",'
+            f'status="{status}"}} {number}'
+        )
+    return Response("\n".join(lines) + "\n", media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _gauge(name: str, text: str) -> list[str]:
+    return [f"# HELP {name} {text}", f"# TYPE {name} gauge"]
+
+
+def _label(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

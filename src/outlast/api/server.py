@@ -1,125 +1,181 @@
-"""The web server: one table of routes with the scope that each needs."""
+"""The web server: finds the way, asks who calls, runs it, and tells every error alike."""
 
+import asyncio
+import logging
+from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from importlib.resources import files
-from typing import Any
+from typing import Final
 
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
-from outlast.api import jobs, operate
+from outlast.api import operate
 from outlast.api.codec import answer, problem
 from outlast.api.context import Context
-from outlast.api.guard import Caller, caller, guard_exposure
+from outlast.api.guard import Caller, guard_exposure, guard_scope, identify, is_loopback
 from outlast.api.openapi import document
-from outlast.core.errors import NotFoundError, OutlastError
+from outlast.api.routes import WAYS, Way
+from outlast.core.errors import NotFoundError, OutlastError, UnauthorizedError
+from outlast.core.limits import MILLISECOND
 from outlast.sdk.app import Outlast
 
-Handler = Callable[[Context, Request, Caller], Awaitable[Response]]
+Public = Callable[[Context, Request], Awaitable[Response]]
 
-# Every route stands here with its scope; there is no other way in.
-ROUTES: list[tuple[str, str, str, Handler]] = [
-    ("POST", "/v1/jobs", "submit", jobs.submit),
-    ("POST", "/v1/jobs/batch", "submit", jobs.submit_batch),
-    ("POST", "/v1/tasks/{task}/jobs", "submit", jobs.submit),
-    ("GET", "/v1/jobs", "read", jobs.index),
-    ("GET", "/v1/jobs/{id}", "read", jobs.show),
-    ("GET", "/v1/jobs/{id}/events", "read", jobs.events),
-    ("GET", "/v1/jobs/{id}/logs", "read", jobs.logs),
-    ("GET", "/v1/jobs/{id}/result", "read", jobs.result),
-    ("GET", "/v1/jobs/{id}/artifacts/{name:path}", "read", jobs.artifact),
-    ("POST", "/v1/jobs/{id}/cancel", "submit", jobs.cancel),
-    ("POST", "/v1/jobs/{id}/retry", "operate", jobs.retry),
-    ("DELETE", "/v1/jobs/{id}", "operate", jobs.forget),
-    ("GET", "/v1/dead-letters", "read", jobs.dead),
-    ("POST", "/v1/dead-letters/redrive", "operate", jobs.redrive),
-    ("POST", "/v1/dead-letters/discard", "operate", jobs.discard),
-    ("GET", "/v1/queues", "read", operate.queues),
-    ("GET", "/v1/queues/{q}", "read", operate.queue),
-    ("PATCH", "/v1/queues/{q}", "operate", operate.change_queue),
-    ("GET", "/v1/workers", "read", operate.workers),
-    ("GET", "/v1/tasks", "read", operate.tasks),
-    ("GET", "/metrics", "read", operate.metrics),
-]
+_LOG: Final = logging.getLogger("outlast.api")
+_IMPATIENT_US: Final = 100 * MILLISECOND
+_PAGES: Final = {
+    "index.html": "text/html",
+    "docs.html": "text/html",
+    "app.js": "text/javascript",
+    "job.js": "text/javascript",
+    "kit.js": "text/javascript",
+    "docs.js": "text/javascript",
+    "app.css": "text/css",
+}
+_PAGE_HEADERS: Final = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "connect-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'; require-trusted-types-for 'script'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",
+}
+
+
+class MethodError(OutlastError):
+    """This path takes other methods."""
+
+    code = "method-not-allowed"
+    http_status = 405
 
 
 class _Server:
+    """One app's API, from its first request or its lifespan on."""
+
     def __init__(self, app: Outlast, host: str) -> None:
         self.app = app
         self.host = host
+        self.open_here = is_loopback(host)
         self.context: Context | None = None
+        self._starting = asyncio.Lock()
+
+    async def start(self) -> Context:
+        """Open the app once; a mounted server, which has no lifespan, does so when first asked."""
+        async with self._starting:
+            if self.context is None:
+                await self.app.open()
+                guard_exposure(self.host, has_keys=bool(await self.app.ledger.docs("key")))
+                self.context = Context(self.app)
+            return self.context
 
     @asynccontextmanager
     async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
         """Open the app for as long as the server runs."""
-        await self.app.open()
-        guard_exposure(self.host, has_keys=bool(await self.app.ledger.docs("key")))
-        self.context = Context(self.app)
-        await self.context.refresh()
+        context = await self.start()
         try:
             yield
         finally:
-            await self.context.watch.close()
+            self.context = None
+            await context.watch.close()
             await self.app.close()
 
-    def endpoint(self, scope: str | None, handler: Any) -> Callable[[Request], Awaitable[Response]]:
-        """Wrap a handler: who calls, may it, and how its errors are told."""
 
-        async def run(request: Request) -> Response:
-            context = self.context
-            if context is None:
-                return answer({"status": "starting"}, 503)
-            try:
-                if scope is None:
-                    response: Response = await handler(context, request)
-                else:
-                    who = await caller(request, context.ledger, scope)
-                    response = await handler(context, request, who)
-            except OutlastError as error:
-                return problem(error, request.url.path)
-            return response
+class _Place:
+    """One path with its methods; the ASGI application of its route."""
 
-        return run
+    def __init__(
+        self, server: _Server, path: str, ways: dict[str, Way], public: Public | None
+    ) -> None:
+        self._server = server
+        self._path = path
+        self._ways = ways
+        self._public = public
+        self._allow = "GET, HEAD" if public else ", ".join(sorted(ways))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive, send)
+        try:
+            response = await self._respond(request)
+        except OutlastError as error:
+            headers = {"Allow": self._allow} if isinstance(error, MethodError) else None
+            response = problem(error, scope["path"], headers=headers)
+        except Exception:  # noqa: BLE001 - whatever it is, the caller gets an answer without a trace
+            _LOG.exception("%s %s failed", request.method, self._path)
+            fault = OutlastError("something went wrong here, and the server's log says what")
+            response = problem(fault, scope["path"])
+        context = self._server.context
+        if context is not None:
+            seen = (request.method if response.status_code != 405 else "", self._path)  # noqa: PLR2004
+            key = (*seen, response.status_code)
+            context.requests[key] = context.requests.get(key, 0) + 1
+        await response(scope, receive, send)
+
+    async def _respond(self, request: Request) -> Response:
+        context = self._server.context or await self._server.start()
+        method = "GET" if request.method == "HEAD" else request.method
+        if self._public is not None:
+            if method != "GET":
+                raise MethodError(f"{request.method}: expected GET")
+            return await self._public(context, request)
+        await context.fresh()
+        try:
+            who = identify(request, context.keys, open_here=self._server.open_here)
+        except UnauthorizedError:
+            # A key that was made a moment ago is not known yet.
+            if not await context.fresh(_IMPATIENT_US):
+                raise
+            who = identify(request, context.keys, open_here=self._server.open_here)
+        way = self._ways.get(method)
+        if way is None:
+            raise MethodError(f"{request.method:.20}: expected {self._allow}")
+        guard_scope(who, way.scope)
+        return await way.handler(context, request, who)
 
 
-async def _openapi(context: Context, request: Request) -> Response:
-    return answer(document(context.app, [(m, p, s, h.__doc__ or "") for m, p, s, h in ROUTES]))
+async def _openapi(context: Context, request: Request, who: Caller) -> Response:
+    """Describe this API."""
+    return answer(document(context.app))
 
 
-async def _dashboard(context: Context, request: Request) -> Response:
-    name = request.path_params.get("file", "index.html")
-    kinds = {"index.html": "text/html", "app.js": "text/javascript", "app.css": "text/css"}
-    if name not in kinds:
+async def _page(context: Context, request: Request) -> Response:
+    path = request.url.path
+    name = request.path_params.get("file") or ("docs.html" if path == "/docs" else "index.html")
+    if name not in _PAGES:
         raise NotFoundError(f"there is no file {name!r:.80}")
     text = (files("outlast.api") / "static" / name).read_text("utf-8")
-    policy = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'"
-    return Response(
-        text,
-        media_type=kinds[name],
-        headers={"Content-Security-Policy": policy, "X-Content-Type-Options": "nosniff"},
-    )
+    return Response(text, headers=_PAGE_HEADERS, media_type=_PAGES[name])
+
+
+async def _missing(request: Request, _: Exception) -> Response:
+    return problem(NotFoundError(f"there is nothing at {request.url.path!r:.200}"), "/")
+
+
+_PUBLIC: Final[dict[str, Public]] = {
+    "/healthz": operate.healthz,
+    "/readyz": operate.readyz,
+    "/": _page,
+    "/docs": _page,
+    "/static/{file}": _page,
+}
+_DOCUMENT: Final = Way("GET", "/openapi.json", "read", _openapi, "Any")
 
 
 def create(app: Outlast, *, host: str = "127.0.0.1") -> Starlette:
-    """Make the ASGI application of an app; it opens and closes it with its own lifespan."""
+    """Make the ASGI application of an app; it opens and closes it with its own lifespan.
+
+    `host` is the address that it will be served on: only on loopback may it do without keys.
+    """
     server = _Server(app, host)
-    routes = [
-        Route(path, server.endpoint(scope, handler), methods=[method])
-        for method, path, scope, handler in ROUTES
-    ]
-    for path, handler in (
-        ("/healthz", operate.healthz),
-        ("/readyz", operate.readyz),
-        ("/openapi.json", _openapi),
-        ("/", _dashboard),
-        ("/static/{file}", _dashboard),
-    ):
-        routes.append(Route(path, server.endpoint(None, handler), methods=["GET"]))
-
-    async def missing(request: Request, _: Exception) -> Response:
-        return problem(NotFoundError(f"there is nothing at {request.url.path!r:.200}"), "")
-
-    return Starlette(routes=routes, lifespan=server.lifespan, exception_handlers={404: missing})
+    places: dict[str, dict[str, Way]] = defaultdict(dict)
+    for way in (*WAYS, _DOCUMENT):
+        places[way.path][way.method] = way
+    routes = [Route(path, _Place(server, path, ways, None)) for path, ways in places.items()]
+    routes += [Route(path, _Place(server, path, {}, page)) for path, page in _PUBLIC.items()]
+    made = Starlette(routes=routes, lifespan=server.lifespan, exception_handlers={404: _missing})
+    made.router.redirect_slashes = False
+    return made

@@ -41,6 +41,8 @@ def evolve(state: Folded | None, event: Event) -> Folded:
             return replace(state, status=Status.PENDING, attempt=data["attempt"])
         case "due":
             return replace(state, status=Status.PENDING)
+        case "scheduled":
+            return replace(state, status=Status.SCHEDULED)
         case "cancelling":
             return replace(state, cancel_requested_at=event.at)
         case "completed" | "failed" | "cancelled":

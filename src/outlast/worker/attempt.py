@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from outlast.blobs.protocol import Blobs
 from outlast.core import transition
@@ -16,6 +16,11 @@ from outlast.core.limits import SECOND
 from outlast.core.ports import Clock, Entropy
 from outlast.core.retry import DEFAULT_BACKOFF, Backoff
 from outlast.ledger.protocol import Ledger
+
+# Why an attempt was told to stop, when it was not on request.
+DRAIN: Final = "drain"
+LOST: Final = "the lease was lost"
+ENDED: Final = "the attempt has ended"
 
 
 class RunPolicy(Protocol):
@@ -113,24 +118,29 @@ async def attempt(
                 result = await task.run(effects)
     except LeaseLostError:
         return None
-    except asyncio.CancelledError:
-        return _stopped(effects)
+    except asyncio.CancelledError as error:
+        if effects.stop_reason is None:
+            # Nobody asked for it: given back, it would come again and again, and cost no attempt.
+            return _failed(effects, task, error, clock, entropy)
+        return _stopped(lease, effects.stop_reason)
     except Exception as error:  # noqa: BLE001 - whatever user code raises is this job's failure
         return _failed(effects, task, error, clock, entropy)
     except BaseException as error:
         # JobCancelled reaches here by name, because the worker may not import the sdk.
         if type(error).__name__ == "JobCancelled":
-            return _stopped(effects)
+            return _stopped(lease, effects.stop_reason or "cancelled by its own task")
         if isinstance(error, SystemExit):
             return _failed(effects, task, error, clock, entropy)
         raise
     return transition.completed(lease, result)
 
 
-def _stopped(effects: LeasedEffects) -> Transition:
-    if effects.stop_reason in {None, "drain"}:
-        return transition.released(effects.lease)
-    return transition.cancelled(effects.lease, effects.stop_reason or "")
+def _stopped(lease: Lease, reason: str) -> Transition | None:
+    if reason == LOST:
+        return None
+    if reason == DRAIN:
+        return transition.released(lease)
+    return transition.cancelled(lease, reason)
 
 
 def hopeless(task: Runnable | None) -> tuple[type[BaseException], ...]:
@@ -148,6 +158,8 @@ def _failed(
 ) -> Transition:
     lease = effects.lease
     retryable = not isinstance(error, hopeless(task)) and type(error).__name__ != "GiveUp"
+    if isinstance(error, asyncio.CancelledError) and not str(error):
+        error = RuntimeError("the task was cancelled, though nobody asked the job to stop")
     if isinstance(error, TimeoutError) and not str(error) and lease.timeout_us is not None:
         error = TimeoutError(f"the attempt took longer than {lease.timeout_us / SECOND:g} s")
     at = to_rfc3339(clock.now_us())

@@ -1,6 +1,7 @@
 """A pool in one process: claims in batches, runs jobs beside each other, ends them in batches."""
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from outlast.core.limits import PAGE_MAX, SECOND, SWEEP_US
 from outlast.core.ports import Clock, Entropy
 from outlast.core.prefetch import ServiceTime
 from outlast.ledger.protocol import Ledger
-from outlast.worker.attempt import LeasedEffects, Runnable, attempt
+from outlast.worker.attempt import DRAIN, ENDED, LOST, LeasedEffects, Runnable, attempt
 
 _SWEEP_S = SWEEP_US / SECOND
 _CANCEL_COALESCE_S = 0.05
@@ -58,6 +59,7 @@ class Pool:
         self._news = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._queues = deque(config.queues)
+        self._claiming: asyncio.Task[list[Lease]] | None = None
         self._flushing = asyncio.Lock()
 
     async def run(self) -> None:
@@ -93,18 +95,22 @@ class Pool:
             room = (
                 self._config.concurrency + self._service.depth(self._config.concurrency) - in_hand
             )
-            # Half of what fits: many small claims would cost more than they bring.
-            if room < max(1, (in_hand + room) // 2):
+            # An idle slot takes what there is; ahead of need, only half of what fits or more,
+            # because many small claims would cost more than they bring.
+            idle = not self._buffer and len(self._running) < self._config.concurrency
+            if room < (1 if idle else max(1, (in_hand + room) // 2)):
                 self._room.clear()
                 await self._room.wait()
                 continue
+            want = Want(self._config.holder, tuple(self._queues), room)
+            self._claiming = asyncio.ensure_future(self._ledger.claim(want))
             try:
-                leases = await self._ledger.claim(
-                    Want(self._config.holder, tuple(self._queues), room)
-                )
+                # A drain interrupts the loop, not the claim: what it brings must be given back.
+                leases = await asyncio.shield(self._claiming)
             except UnavailableError:
                 await self._ledger.bell.wait(_SWEEP_S)
                 continue
+            self._claiming = None
             self._queues.rotate(-1)
             if leases:
                 self._buffer.extend(leases)
@@ -128,6 +134,8 @@ class Pool:
                 self._outbox.append((change, lease))
                 self._news.set()
         finally:
+            # A thread that the attempt left behind learns at its next check that nobody waits.
+            effects.stop_reason = effects.stop_reason or ENDED
             del self._running[lease.id]
             if not self._draining.is_set():
                 self._start_some()
@@ -136,8 +144,8 @@ class Pool:
     def _soon(self, change: Transition) -> None:
         """Take a change from any thread; it is committed in order with the others."""
         held = self._running.get(change.id)
-        if held is None or self._loop is None:
-            return
+        if held is None or held[0].lease.token != change.token or self._loop is None:
+            return  # from a thread that an earlier attempt left behind
         self._outbox.append((change, held[0].lease))
         self._loop.call_soon_threadsafe(self._news.set)
 
@@ -173,7 +181,7 @@ class Pool:
             return
         held = self._running.get(lease.id)
         if held is not None and held[0].lease.token == lease.token:
-            held[0].stop_reason = "the lease was lost"
+            held[0].stop_reason = LOST
             held[1].cancel()
 
     async def _cancel_loop(self) -> None:
@@ -196,6 +204,9 @@ class Pool:
 
     async def _stop_jobs(self) -> None:
         """Give back what was not started; let the rest end within the grace, then give it back."""
+        if self._claiming is not None:
+            with contextlib.suppress(UnavailableError):
+                self._buffer.extend(await self._claiming)
         for lease in self._buffer:
             self._outbox.append((transition.released(lease), lease))
         self._buffer.clear()
@@ -204,6 +215,6 @@ class Pool:
         if tasks:
             await asyncio.wait(tasks, timeout=self._config.grace_s)
         for effects, task in list(self._running.values()):
-            effects.stop_reason = effects.stop_reason or "drain"
+            effects.stop_reason = effects.stop_reason or DRAIN
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

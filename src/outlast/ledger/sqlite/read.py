@@ -74,7 +74,8 @@ def _record(row: tuple[Any, ...]) -> JobRecord:
         lost=lost,
         run=run,
         seq=seq,
-        args=args,
+        # A damaged text is shown as such, and does not hide the other rows of its page.
+        args=args.decode("utf-8", "replace"),
         submitted_at=submitted_at,
         run_at=run_at,
         started_at=started_at,

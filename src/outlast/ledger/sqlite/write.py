@@ -145,7 +145,8 @@ def _lease(row: tuple[Any, ...]) -> Lease:
         id_,
         task,
         queue,
-        args,
+        # A damaged text fails its own job, not the claim of its neighbours.
+        args.decode("utf-8", "surrogateescape"),
         token,
         attempt,
         max_attempts,

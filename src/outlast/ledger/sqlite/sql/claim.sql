@@ -7,5 +7,5 @@ WHERE number IN (
   WHERE status = 'pending' AND queue = :queue AND (expires_at IS NULL OR expires_at > :now)
   ORDER BY priority DESC, number
   LIMIT :limit)
-RETURNING number, seq, id, task, queue, args, token, attempt, max_attempts, lost, run, priority,
-          timeout_us, cancel_requested_at IS NOT NULL, key, tenant, holder, submitted_at
+RETURNING number, seq, id, task, queue, CAST(args AS BLOB), token, attempt, max_attempts, lost,
+          run, priority, timeout_us, cancel_requested_at IS NOT NULL, key, tenant, holder, submitted_at

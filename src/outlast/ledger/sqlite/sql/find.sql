@@ -1,6 +1,6 @@
 -- name: select
 SELECT id, number, tenant, task, queue, status, priority, attempt, max_attempts, token, lost, run,
-       seq, args, submitted_at, run_at, started_at, finished_at, expires_at, cancel_requested_at,
+       seq, CAST(args AS BLOB), submitted_at, run_at, started_at, finished_at, expires_at, cancel_requested_at,
        timeout_us, holder, concurrency_key, key, tags, notify, progress, result, error, artifacts
 FROM job
 -- name: count_by:

@@ -1,0 +1,175 @@
+"""The routes that change jobs: cancel, retry, change, forget; one or many."""
+
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
+from typing import Final
+
+from pydantic_core import to_json
+from starlette.requests import Request
+from starlette.responses import Response
+
+from outlast.api.body import read_body
+from outlast.api.codec import answer, job_out
+from outlast.api.context import Context
+from outlast.api.guard import Caller
+from outlast.api.query import FILTERS, Problems, filter_of
+from outlast.core import transition
+from outlast.core.errors import ConflictError
+from outlast.core.job import Filter, JobRecord, Page, Transition
+from outlast.core.limits import ATTEMPTS_MAX, PAGE_MAX, PRIORITY_MAX, PRIORITY_MIN
+from outlast.core.status import UNSTARTED, Status
+
+_CHANGES: Final = ("priority", "run_at", "queue", "max_attempts")
+_TRIES: Final = 5
+
+Change = Callable[[JobRecord], Transition | None]
+
+
+class AlreadyTerminalError(ConflictError):
+    """The job has ended already."""
+
+    code = "already-terminal"
+
+
+async def _shown(context: Context, job_id: str, who: Caller) -> Response:
+    return answer(job_out(await context.job(job_id, who), admin=who.admin), 202)
+
+
+async def cancel(context: Context, request: Request, who: Caller) -> Response:
+    """Ask a job to stop: at once when it was not started, else its worker stops it."""
+    job = await context.job(request.path_params["id"], who)
+    try:
+        await context.app.handle(job.id).cancel()
+    except ConflictError as error:
+        raise AlreadyTerminalError(error.message, job_status=job.status) from error
+    return await _shown(context, job.id, who)
+
+
+async def retry(context: Context, request: Request, who: Caller) -> Response:
+    """Run a failed or cancelled job again, attempts counted anew."""
+    job = await context.job(request.path_params["id"], who)
+    await context.app.handle(job.id).retry()
+    return await _shown(context, job.id, who)
+
+
+async def forget(context: Context, request: Request, who: Caller) -> Response:
+    """Forget a job that has ended, with its history."""
+    job = await context.job(request.path_params["id"], who)
+    pruned = await context.ledger.prune(0, 1, ids=[job.id])
+    if not pruned.jobs:
+        raise ConflictError(
+            f"job {job.id} can't be forgotten: it is {job.status}", hint="cancel it first"
+        )
+    return Response(status_code=204)
+
+
+async def change(context: Context, request: Request, who: Caller) -> Response:
+    """Change priority, run_at, queue or max_attempts of a job that isn't running."""
+    job_id, body = request.path_params["id"], await read_body(request)
+    problems = Problems()
+    problems.unknown(body, _CHANGES)
+    if not body:
+        problems.say("", f"expected some of {', '.join(_CHANGES)}")
+    queue = problems.text(body, "queue")
+    if queue is not None and not queue.isprintable():
+        problems.say("queue", f"expected printable characters, got {queue!r:.60}")
+    blank = Transition(
+        job_id,
+        Status.PENDING,
+        None,
+        None,
+        "changed",
+        priority=problems.whole(body, "priority", PRIORITY_MIN, PRIORITY_MAX),
+        max_attempts=problems.whole(body, "max_attempts", 1, ATTEMPTS_MAX),
+        queue=queue,
+    )
+    run_at = problems.instant(body, "run_at")
+    for name in body.keys() & {"priority", "max_attempts", "queue"}:
+        if body[name] is None:
+            problems.say(name, "expected a value, got null")
+    problems.check()
+    for _ in range(_TRIES):
+        job = await context.job(job_id, who)
+        if job.status not in UNSTARTED:
+            raise ConflictError(f"job {job.id} can't be changed: it is {job.status}")
+        said = {name: body[name] for name in _CHANGES if name in body}
+        new = replace(blank, source=job.status, data=to_json(said).decode())
+        if "run_at" in body:
+            new = _moved(new, job, max(0, (run_at or 0) - context.clock.now_us()))
+        (verdict,) = await context.ledger.commit([new])
+        if verdict.accepted:
+            return answer(job_out(await context.job(job_id, who), admin=who.admin))
+    raise ConflictError(f"job {job_id} can't be changed: it keeps changing", hint="try again")
+
+
+def _moved(new: Transition, job: JobRecord, delay_us: int) -> Transition:
+    """Let a job run after a delay: the event is the one that this arrow always has."""
+    if delay_us:
+        event = "changed" if job.status is Status.SCHEDULED else "scheduled"
+        return replace(new, target=Status.SCHEDULED, delay_us=delay_us, event=event)
+    event = "due" if job.status is Status.SCHEDULED else "changed"
+    return replace(new, target=Status.PENDING, event=event)
+
+
+async def each(
+    context: Context, where: Filter, statuses: Iterable[Status], change_of: Change
+) -> int:
+    """Change every job that matches, oldest first; return how many were changed."""
+    changed = 0
+    for status in statuses:
+        if where.status not in {None, status}:
+            continue
+        after: int | None = None
+        # A job that is changed on the way can come back under a higher number: never twice here.
+        newest = await context.ledger.find(replace(where, status=status), Page(limit=1))
+        last = newest[0].number if newest else -1
+        while True:
+            page = Page(limit=PAGE_MAX, after=after, oldest_first=True)
+            found = await context.ledger.find(replace(where, status=status), page)
+            changes = [new for job in found if (new := change_of(job)) is not None]
+            if changes:
+                changed += sum(v.accepted for v in await context.ledger.commit(changes))
+            if len(found) < PAGE_MAX or found[-1].number >= last:
+                break
+            after = found[-1].number
+    return changed
+
+
+def _bulk(
+    name: str, statuses: tuple[Status, ...], change_of: Change
+) -> Callable[[Context, Request, Caller], Awaitable[Response]]:
+    async def run(context: Context, request: Request, who: Caller) -> Response:
+        body = await read_body(request)
+        problems = Problems()
+        problems.unknown(body, FILTERS)
+        if not any(body.get(name) is not None for name in FILTERS):
+            problems.say("", f"expected a filter: some of {', '.join(FILTERS)}")
+        where = filter_of(body, who, problems)
+        if where.status is not None and where.status not in statuses:
+            problems.say("status", f"expected one of {', '.join(statuses)}; got {where.status}")
+        problems.check()
+        return answer({name: await each(context, where, statuses, change_of)}, 202)
+
+    return run
+
+
+def _cancelled(job: JobRecord) -> Transition | None:
+    return transition.cancel(job.id, job.status, reason="cancelled by request")
+
+
+def _redriven(job: JobRecord) -> Transition | None:
+    return transition.redriven(job.id, job.status)
+
+
+def _discarded(job: JobRecord) -> Transition | None:
+    return transition.discarded(job.id, "discarded by request")
+
+
+cancel_many = _bulk(
+    "cancelled", (Status.PENDING, Status.SCHEDULED, Status.WAITING, Status.PROCESSING), _cancelled
+)
+cancel_many.__doc__ = "Cancel every job that the filter matches."
+retry_many = _bulk("retried", (Status.FAILED, Status.CANCELLED), _redriven)
+retry_many.__doc__ = "Run every failed or cancelled job that the filter matches again."
+discard_many = _bulk("discarded", (Status.FAILED,), _discarded)
+discard_many.__doc__ = "Take every failed job that the filter matches off the dead letters."

@@ -1,0 +1,131 @@
+"""The routes of dead letters: failed jobs that nobody has redriven or discarded yet."""
+
+from dataclasses import replace
+from typing import Any, Final
+
+from pydantic_core import from_json
+from starlette.requests import Request
+from starlette.responses import Response
+
+from outlast.api.act import Change
+from outlast.api.body import read_body
+from outlast.api.codec import answer, error_out, job_out, time_out
+from outlast.api.context import Context
+from outlast.api.guard import Caller
+from outlast.api.query import FILTERS, Problems, cursor_of, filter_of, page_of
+from outlast.core import transition
+from outlast.core.identity import is_uuid
+from outlast.core.job import Filter, JobRecord, Page, Transition
+from outlast.core.limits import BATCH_MAX, DAY, PAGE_MAX, SECOND
+from outlast.core.status import Status
+
+_FILTERS: Final = tuple(name for name in FILTERS if name != "status")
+_GROUPS_MAX: Final = 100
+_RATE_MAX: Final = 100_000
+
+
+async def index(context: Context, request: Request, who: Caller) -> Response:
+    """List dead letters; `group=error` counts them by error."""
+    problems = Problems()
+    query = request.query_params
+    where = _where(query, who, problems)
+    page = page_of(request, problems)
+    group = query.get("group")
+    if group not in {None, "error"}:
+        problems.say("group", f"expected error, got {group!r:.60}")
+    problems.check()
+    if group is not None:
+        return answer({"dead_letters": await _groups(context, where), "next": None})
+    found = await context.ledger.find(where, replace(page, limit=page.limit + 1))
+    shown = found[: page.limit]
+    following = cursor_of(shown[-1].number) if len(found) > page.limit else None
+    jobs = [job_out(job) for job in shown]
+    return answer({"dead_letters": jobs, "next": following})
+
+
+def _where(given: Any, who: Caller, problems: Problems) -> Filter:
+    chosen = filter_of(given, who, problems, status=Status.FAILED)
+    return replace(chosen, discarded=False, fingerprint=problems.text(given, "fingerprint"))
+
+
+async def _groups(context: Context, where: Filter) -> list[dict[str, Any]]:
+    """Return the most frequent errors, each with its newest job."""
+    counts = await context.ledger.count(where, "error")
+    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:_GROUPS_MAX]
+    groups = []
+    for (fingerprint,), number in ranked:
+        found = await context.ledger.find(replace(where, fingerprint=fingerprint), Page(limit=1))
+        newest = found[0] if found else None
+        error = from_json(newest.error) if newest and newest.error else None
+        groups.append(
+            {
+                "fingerprint": fingerprint,
+                "count": number,
+                "error": error_out(error, admin=False) if error else None,
+                "task": newest.task if newest else None,
+                "newest_id": newest.id if newest else None,
+                "newest_at": time_out(newest.finished_at) if newest else None,
+            }
+        )
+    return groups
+
+
+async def _act(context: Context, request: Request, who: Caller, change_of: Change) -> int:
+    """Change the dead letters that the body names by ID or by filter; `rate` spreads them."""
+    body = await read_body(request)
+    problems = Problems()
+    problems.unknown(body, ("ids", "fingerprint", "rate", *_FILTERS))
+    ids, rate = body.get("ids"), body.get("rate")
+    where = _where(body, who, problems)
+    if ids is None and not any(body.get(name) is not None for name in (*_FILTERS, "fingerprint")):
+        problems.say("ids", "expected a list of job IDs, or a filter")
+    if ids is not None:
+        if not isinstance(ids, list) or len(ids) > BATCH_MAX or not all(map(_is_id, ids)):
+            problems.say("ids", f"expected a list of at most {BATCH_MAX} job IDs")
+        else:
+            where = replace(where, ids=tuple(ids))
+    if rate is not None and (
+        isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate <= _RATE_MAX
+    ):
+        problems.say("rate", f"expected jobs a second, up to {_RATE_MAX:,}, got {rate!r:.60}")
+    problems.check()
+    changed, after = 0, None
+    while True:
+        page = Page(limit=PAGE_MAX, after=after, oldest_first=True)
+        found = await context.ledger.find(where, page)
+        changes: list[Transition] = []
+        for job in found:
+            new = change_of(job)
+            if new is not None:
+                delay = int((changed + len(changes) // 2) * SECOND / rate) if rate else 0
+                changes += [new, _spread(job, min(delay, 365 * DAY))] if rate else [new]
+        verdicts = await context.ledger.commit(changes) if changes else []
+        changed += sum(verdict.accepted for verdict in verdicts[:: 2 if rate else 1])
+        if len(found) < PAGE_MAX:
+            return changed
+        after = found[-1].number
+
+
+def _is_id(value: object) -> bool:
+    return isinstance(value, str) and is_uuid(value)
+
+
+def _spread(job: JobRecord, delay_us: int) -> Transition:
+    """Let a job that was redriven in the same commit wait for its turn."""
+    target = Status.SCHEDULED if delay_us else None
+    event = "scheduled" if delay_us else "changed"
+    return Transition(job.id, Status.PENDING, None, target, event, delay_us=delay_us)
+
+
+async def redrive(context: Context, request: Request, who: Caller) -> Response:
+    """Run dead letters again, all at once or `rate` a second."""
+    changed = await _act(context, request, who, lambda job: transition.redriven(job.id, job.status))
+    return answer({"redriven": changed}, 202)
+
+
+async def discard(context: Context, request: Request, who: Caller) -> Response:
+    """Take dead letters off the list without running them."""
+    changed = await _act(
+        context, request, who, lambda job: transition.discarded(job.id, "discarded by request")
+    )
+    return answer({"discarded": changed}, 202)

@@ -1,0 +1,208 @@
+"""The routes that take work in: one job, many jobs, one typed operation a task."""
+
+from dataclasses import fields
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from outlast.api.body import read_body
+from outlast.api.codec import answer, job_out, problem_body
+from outlast.api.context import Context
+from outlast.api.guard import Caller
+from outlast.api.query import wait_seconds
+from outlast.core.errors import InvalidInputError, KeyReusedError, OutlastError, QueueFullError
+from outlast.core.job import Inserted, JobRecord, NewJob
+from outlast.core.limits import BATCH_MAX, SECOND, WAIT_SECONDS_MAX
+from outlast.core.status import Status
+from outlast.sdk.submission import NO_OPTIONS, Options, new_job
+
+OPTIONS: Final = frozenset(item.name for item in fields(Options)) - {"key"}
+_KNOWN: Final = OPTIONS | {"task", "args", "idempotency_key"}
+_PLAIN: Final = frozenset({"task", "args"})
+_NO_ARGS: Final[dict[str, Any]] = {}
+
+
+def build(context: Context, body: Any, who: Caller, header: str | None) -> NewJob:
+    """Make a job of a submit body; raise InvalidInputError that lists all that is wrong."""
+    if not isinstance(body, dict):
+        raise _invalid([("", f"expected an object, got {body!r:.60}")])
+    name, args = body.get("task"), body.get("args", _NO_ARGS)
+    task = context.app.tasks.get(name) if isinstance(name, str) else None
+    wrong: list[tuple[str, str]] = []
+    if not body.keys() <= _KNOWN:
+        known = ", ".join(sorted(_KNOWN))
+        unknown = sorted(body.keys() - _KNOWN)
+        wrong += [(f"{name:.80}", f"no such field; known: {known}") for name in unknown]
+    if task is None:
+        tasks = ", ".join(sorted(context.app.tasks)) or "none"
+        wrong.append(("task", f"expected a registered task ({tasks}), got {name!r:.80}"))
+    if not isinstance(args, dict):
+        wrong.append(("args", f"expected an object, got {args!r:.60}"))
+    key = body.get("idempotency_key") if header is None else header
+    if header is not None and body.get("idempotency_key") not in {None, header}:
+        wrong.append(("idempotency_key", "expected the value of the Idempotency-Key header"))
+    if wrong or task is None:
+        raise _invalid(wrong)
+    options, queue = NO_OPTIONS, task.queue
+    if key is not None or not body.keys() <= _PLAIN:
+        given = {name: body[name] for name in OPTIONS if body.get(name) is not None}
+        options = Options(**given, key=key)
+        if isinstance(options.queue, str):
+            queue = options.queue
+    tenant = who.tenant or ""
+    return new_job(task, args, options, tenant=tenant, max_depth=context.max_depth(queue))
+
+
+def _invalid(wrong: list[tuple[str, str]]) -> InvalidInputError:
+    text = "; ".join(f"{path or 'job'}: {message}" for path, message in wrong[:5])
+    errors = [{"path": path, "message": message} for path, message in wrong]
+    return InvalidInputError(f"invalid request: {text}", errors=errors)
+
+
+async def refusal(
+    context: Context, job: NewJob, inserted: Inserted, who: Caller
+) -> OutlastError | None:
+    """Return the error that an insert's outcome stands for."""
+    match inserted.outcome:
+        case "conflict":
+            return KeyReusedError(
+                f"idempotency key {job.key!r:.80} came before with another request, "
+                f"job {inserted.id}",
+                hint="use a new key for a new request",
+                job_id=inserted.id,
+            )
+        case "full":
+            figures = await context.overviews.one(job.queue, who.tenant)
+            return QueueFullError(
+                f"queue {job.queue}: expected fewer than {job.max_depth} waiting jobs",
+                hint="try again later",
+                retry_after=figures.retry_after(job.max_depth or 0),
+                queue=job.queue,
+                max_depth=job.max_depth,
+            )
+        case _:
+            return None
+
+
+async def submit(context: Context, request: Request, who: Caller) -> Response:
+    """Submit a job; `Prefer: wait=N` waits for its end."""
+    return await _submit(context, request, who, await read_body(request))
+
+
+async def submit_task(context: Context, request: Request, who: Caller) -> Response:
+    """Submit a job of one task; the body is its arguments."""
+    args = await read_body(request)
+    return await _submit(context, request, who, {"task": request.path_params["task"], "args": args})
+
+
+async def _submit(context: Context, request: Request, who: Caller, body: Any) -> Response:
+    job = build(context, body, who, request.headers.get("idempotency-key"))
+    (inserted,) = await context.ledger.insert([job])
+    headers = {"Location": f"/v1/jobs/{inserted.id}"}
+    if inserted.outcome == "created":
+        record = record_of(job, inserted.at_us)
+    else:
+        error = await refusal(context, job, inserted, who)
+        if error is not None:
+            raise error
+        headers["Idempotency-Replayed"] = "true"
+        record = await context.job(inserted.id, who)
+    seconds = wait_seconds(request)
+    if seconds:
+        settled = await context.watch.settled(record, seconds, ended=True)
+        record = settled or record
+        headers["Preference-Applied"] = f"wait={seconds}"
+    if not record.status.terminal:
+        headers["Retry-After"] = poll_after(record, inserted.at_us)
+    status = 200 if record.status.terminal else 202
+    return answer(job_out(record, admin=who.admin), status, headers=headers)
+
+
+def poll_after(job: JobRecord, now_us: int) -> str:
+    """Return in how many seconds asking again makes sense."""
+    if job.status is not Status.SCHEDULED:
+        return "1"
+    return str(max(1, min(WAIT_SECONDS_MAX, (job.run_at - now_us) // SECOND)))
+
+
+def record_of(job: NewJob, at_us: int) -> JobRecord:
+    """Return the row of a job that was inserted just now, without reading it back."""
+    run_at = at_us + job.delay_us if job.run_at_us is None else job.run_at_us
+    return JobRecord(
+        id=job.id, number=0, tenant=job.tenant, task=job.task, queue=job.queue,
+        status=Status.SCHEDULED if run_at > at_us else Status.PENDING, priority=job.priority,
+        attempt=0, max_attempts=job.max_attempts, token=0, lost=0, run=1, seq=1, args=job.args,
+        submitted_at=at_us, run_at=max(run_at, at_us), started_at=None, finished_at=None,
+        expires_at=None if job.expires_in_us is None else at_us + job.expires_in_us,
+        cancel_requested_at=None, timeout_us=job.timeout_us, holder=None,
+        concurrency_key=job.concurrency_key, key=job.key, tags=job.tags, notify=job.notify,
+        progress=None, result=None, error=None, artifacts="[]",
+    )  # fmt: skip
+
+
+async def submit_batch(context: Context, request: Request, who: Caller) -> Response:
+    """Submit up to 1,000 jobs, each for itself or all or none."""
+    entries, atomic = _read_batch(await read_body(request))
+    made: list[NewJob | OutlastError] = []
+    for entry in entries:
+        try:
+            made.append(build(context, entry, who, None))
+        except InvalidInputError as error:
+            made.append(error)
+    if atomic:
+        _guard_all(made)
+    jobs = [job for job in made if isinstance(job, NewJob)]
+    inserted = iter(await context.ledger.insert(jobs, atomic=atomic) if jobs else [])
+    shown: list[dict[str, Any]] = []
+    for n, job in enumerate(made):
+        if isinstance(job, OutlastError):
+            shown.append({"problem": problem_body(job)})
+            continue
+        outcome = next(inserted)
+        refused = await refusal(context, job, outcome, who)
+        if refused is not None:
+            made[n] = refused
+            shown.append({"problem": problem_body(refused)})
+        else:
+            replayed = {"replayed": True} if outcome.outcome == "duplicate" else {}
+            shown.append({"id": outcome.id, **replayed})
+    if atomic:
+        _guard_all(made)
+    return answer({"jobs": shown}, 202)
+
+
+def _read_batch(body: dict[str, Any]) -> tuple[list[Any], bool]:
+    entries, atomic = body.get("jobs"), body.get("atomic", False)
+    unknown = sorted(body.keys() - {"jobs", "atomic"})
+    wrong = [(f"{name:.80}", "no such field; known: atomic, jobs") for name in unknown]
+    if not isinstance(entries, list) or not 0 < len(entries) <= BATCH_MAX:
+        got = len(entries) if isinstance(entries, list) else repr(entries)[:60]
+        wrong.append(("jobs", f"expected a list of 1–{BATCH_MAX} jobs, got {got}"))
+    if not isinstance(atomic, bool):
+        wrong.append(("atomic", f"expected true or false, got {atomic!r:.60}"))
+    if wrong or not isinstance(entries, list):
+        raise _invalid(wrong)
+    return entries, atomic
+
+
+def _guard_all(made: list[NewJob | OutlastError]) -> None:
+    """Refuse an atomic batch of which any part was refused; nothing of it is stored."""
+    refused = [(n, error) for n, error in enumerate(made) if isinstance(error, OutlastError)]
+    if refused:
+        raise _none_stored(refused)
+
+
+def _none_stored(refused: list[tuple[int, OutlastError]]) -> OutlastError:
+    first = refused[0][1]
+    if isinstance(first, QueueFullError):
+        return first  # a fact about the queue, not about the request: try again later
+    errors: list[dict[str, str]] = []
+    for n, error in refused:
+        parts: Any = error.facts.get("errors") or [{"path": "", "message": error.message}]
+        errors += [
+            {"path": f"jobs.{n}.{part['path']}".rstrip("."), "message": part["message"]}
+            for part in parts
+        ]
+    listed = "; ".join(f"{e['path']}: {e['message']}" for e in errors[:5])
+    return InvalidInputError(f"no job was stored: {listed}", errors=errors)

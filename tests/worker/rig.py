@@ -1,0 +1,109 @@
+"""A pool and its upkeep inside the test's own process, on a ledger in one file."""
+
+import asyncio
+import json
+from contextlib import asynccontextmanager
+
+from outlast.core.fold import fold, of_row
+from outlast.core.limits import LEASE_US
+from outlast.core.retry import Backoff
+from outlast.sdk.app import Outlast
+from outlast.system import CLOCK, ENTROPY, new_id
+from outlast.upkeep.loop import Upkeep
+from outlast.worker.pool import Pool, PoolConfig
+
+AT_ONCE = Backoff(base_us=0)
+DEADLINE_S = 20.0
+
+
+def new_app(folder, **settings):
+    return Outlast(ledger=f"sqlite:///{folder}/outlast.db", blobs=f"{folder}/blobs", **settings)
+
+
+def new_pool(app, *, ledger=None, holder=None, concurrency=4, grace_s=5.0, tasks=None):
+    queues = tuple(sorted({task.queue for task in app.tasks.values()})) or ("default",)
+    return Pool(
+        ledger or app.ledger,
+        app.blobs,
+        app.tasks if tasks is None else tasks,
+        PoolConfig(holder or new_id(), queues, concurrency, grace_s),
+        clock=CLOCK,
+        entropy=ENTROPY,
+    )
+
+
+async def register(ledger, holder):
+    await ledger.put("worker", holder, "{}", ttl_us=LEASE_US)
+
+
+@asynccontextmanager
+async def running(app, *, ledger=None, **config):
+    """Run a pool and the upkeep; drain the pool at the end."""
+    pool = new_pool(app, ledger=ledger, **config)
+    await register(app.ledger, pool._config.holder)
+    upkeep = asyncio.create_task(Upkeep(app.ledger, clock=CLOCK, entropy=ENTROPY).run())
+    work = asyncio.create_task(pool.run())
+    try:
+        yield pool
+    finally:
+        pool.drain()
+        upkeep.cancel()
+        await asyncio.gather(upkeep, return_exceptions=True)
+        async with asyncio.timeout(DEADLINE_S):
+            await work
+
+
+async def until(ledger, true):
+    """Return when the coroutine function says so: asked anew whenever the ledger's bell rings."""
+    async with asyncio.timeout(DEADLINE_S):
+        while not (found := await true()):
+            await ledger.bell.wait(0.2)
+        return found
+
+
+async def has_event(app, handle, type_, times=1):
+    async def seen():
+        return len(await app.ledger.history(handle.id, type=type_)) >= times
+
+    await until(app.ledger, seen)
+
+
+async def types(app, handle):
+    return [event.type for event in await app.ledger.history(handle.id)]
+
+
+async def data_of(app, handle, type_):
+    return [json.loads(e.data) for e in await app.ledger.history(handle.id, type=type_)]
+
+
+async def assert_told(ledger, job_id):
+    """The history has no gap, and folds to the row."""
+    events = await ledger.history(job_id)
+    (row,) = await ledger.get([job_id])
+    assert [event.seq for event in events] == list(range(1, len(events) + 1))
+    assert fold(events) == of_row(row)
+    return row
+
+
+class Gated:
+    """A ledger whose answers to one method are held back, after the work was done."""
+
+    def __init__(self, ledger, method):
+        self._ledger = ledger
+        self._method = method
+        self.done = asyncio.Event()  # the ledger has done it
+        self.answer = asyncio.Event()  # the answer may go out
+
+    def __getattr__(self, name):
+        real = getattr(self._ledger, name)
+        if name != self._method:
+            return real
+
+        async def gated(*args, **kwargs):
+            result = await real(*args, **kwargs)
+            if result:
+                self.done.set()
+                await self.answer.wait()
+            return result
+
+        return gated
