@@ -70,3 +70,20 @@ def suicidal(signal: int) -> None:
 def apart(job: SyncJob) -> int:
     job.step("one", os.getpid)
     return os.getpid()
+
+
+@app.task
+async def spawning(job: Job, folder: str) -> int:
+    """Start a process that outlives its parent, then wait for a file named go."""
+    process = await asyncio.create_subprocess_exec("sleep", "300", start_new_session=True)
+    await job.step("spawned", _note, folder, process.pid, job.attempt)
+    while not (Path(folder) / "go").exists():
+        await app.ledger.bell.wait(0.05)
+    process.kill()
+    await process.wait()
+    return process.pid
+
+
+def _note(folder: str, pid: int, attempt: int) -> int:
+    (Path(folder) / f"spawned-{attempt}").write_text(str(pid))
+    return pid

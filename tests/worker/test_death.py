@@ -150,3 +150,17 @@ async def test_acknowledged_jobs_survive_a_power_cut(app, tmp_path):
         assert (await ledger.check())["store"] == "sqlite"
         assert None not in await ledger.get(acked)
         await ledger.close()
+
+
+async def test_what_a_killed_worker_started_dies_with_it(app, fleet, tmp_path):
+    fleet(processes=2)
+    handle = await jobs.spawning.submit(str(tmp_path))
+    os.kill(await at(handle, "step"), signal.SIGKILL)
+    async for event in handle.events():
+        if event.type == "started" and json.loads(event.data)["token"] == 2:
+            break
+    orphan = int((tmp_path / "spawned-1").read_text())
+    (tmp_path / "go").touch()
+    await handle.result(timeout=30)
+
+    assert gone(orphan)

@@ -11,13 +11,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from outlast.core.errors import OutlastError
+from outlast.core.errors import InvalidInputError, OutlastError
 from outlast.core.limits import SECOND
 from outlast.ledger import open_ledger
 from outlast.ledger.sqlite.bell import meeting_place
 from outlast.sdk.settings import Settings
 from outlast.system import CLOCK, ENTROPY, new_id
-from outlast.upkeep.deathwatch import MARK, DeathWatch
+from outlast.upkeep.deathwatch import MARK, DeathWatch, kill_marked
 from outlast.upkeep.loop import Upkeep
 from outlast.worker.supervisor import Child, Supervisor
 
@@ -35,6 +35,10 @@ def run(
     ready: Callable[[dict[str, object]], None],
 ) -> int:
     """Run the chosen processes until Ctrl-C or SIGTERM; return the exit code."""
+    if settings.ledger == "memory://":
+        raise InvalidInputError(
+            "ledger memory:// can't be shared between processes", hint="use sqlite:///path"
+        )
     settings = replace(
         settings,
         port=settings.port or _free_port(settings.host),
@@ -59,12 +63,17 @@ async def _run(
     folder = meeting_place(settings.ledger.removeprefix("sqlite:///"))
     watch = DeathWatch(folder, new_id(), ledger)
     watch.hold()
+
+    async def bury(holder: str) -> None:
+        kill_marked([holder])  # what it had started must not act for a job that runs elsewhere
+        await upkeep.reap()
+
     supervisor = Supervisor(
         ledger,
         _children(reference, settings, api=api, worker=worker),
         mark=MARK,
         on_change=watch.list_holders,
-        after_death=upkeep.reap,
+        after_death=bury,
         grace_s=settings.grace,
     )
     loop = asyncio.get_running_loop()

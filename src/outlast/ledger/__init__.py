@@ -7,7 +7,7 @@ __all__ = ["Bell", "Capability", "Ledger", "open_ledger"]
 
 
 def open_ledger(url: str) -> Ledger:
-    """Open the ledger that a URL names: `sqlite:///path`.
+    """Open the ledger that a URL names: `sqlite:///path`, or `memory://` for one process.
 
     Raises InvalidInputError when the URL is of no known kind.
     """
@@ -15,7 +15,11 @@ def open_ledger(url: str) -> Ledger:
         from outlast.ledger.sqlite import SqliteLedger  # noqa: PLC0415 - only the driver in use
 
         return SqliteLedger(url.removeprefix("sqlite:///"))
+    if url == "memory://":
+        from outlast.ledger.memory import MemoryLedger  # noqa: PLC0415 - as above
+
+        return MemoryLedger()
     raise InvalidInputError(
-        f"ledger: expected sqlite:///path, got {url!r:.100}",
+        f"ledger: expected sqlite:///path or memory://, got {url!r:.100}",
         hint="a relative path has three slashes, an absolute one four",
     )

@@ -110,7 +110,11 @@ class Outlast:
         """Open the ledger and bring its schema up to date; does nothing when it is open."""
         if self._ledger is None:
             opened = ledger or open_ledger(self.settings.ledger)
-            await opened.migrate()
+            try:
+                await opened.migrate()
+            except BaseException:
+                await opened.close()
+                raise
             self._ledger = opened
         return self
 

@@ -148,13 +148,14 @@ class Job:
             result = await in_thread(fn, *args, **kwargs)
             if inspect.isawaitable(result):
                 result = await result
-        stored = adapter.dump_json(result).decode()
-        if len(stored) > STEP_RESULT_BYTES_MAX:
+        raw = adapter.dump_json(result)
+        if len(raw) > STEP_RESULT_BYTES_MAX:
             raise TooLargeError(
-                f"step {name!r}: its result has {len(stored)} bytes, at most "
+                f"step {name!r}: its result has {len(raw)} bytes, at most "
                 f"{STEP_RESULT_BYTES_MAX} are kept",
                 hint="save a file and return its name",
             )
+        stored = raw.decode()
         await self._effects.amend("step", f'{{"name": {json.dumps(name)}, "result": {stored}}}')
         self._steps[name] = stored
         return cast("R", result)

@@ -9,6 +9,8 @@ from typing import Any, Final
 import yaml
 
 from outlast.core.errors import InvalidInputError
+from outlast.core.instant import duration_us
+from outlast.core.limits import SECOND
 
 _LISTS: Final = frozenset({"queues"})
 _NUMBERS: Final = frozenset({"port", "concurrency", "processes"})
@@ -61,6 +63,14 @@ def _read(file: Path) -> dict[str, Any]:
     return values
 
 
+def _number(value: Any) -> Any:
+    """Read what a variable says: `30` and `"30"` are seconds, `"30s"` is a duration."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return value
+
+
 def _checked(cls: type[Settings], values: dict[str, Any]) -> Settings:
     wrong: list[str] = []
     names = {item.name for item in fields(cls)}
@@ -76,7 +86,10 @@ def _checked(cls: type[Settings], values: dict[str, Any]) -> Settings:
         elif name in _LISTS:
             clean[name] = tuple(value)
         elif name == "grace":
-            clean[name] = float(value)
+            try:
+                clean[name] = duration_us(_number(value), field=name) / SECOND
+            except InvalidInputError as error:
+                wrong.append(error.message)
         else:
             clean[name] = value
     if wrong:

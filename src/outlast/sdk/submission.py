@@ -7,6 +7,8 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any, Final
 
+from pydantic_core import PydanticSerializationError, to_json
+
 from outlast.core.errors import InvalidInputError
 from outlast.core.instant import duration_us, from_rfc3339
 from outlast.core.job import NewJob
@@ -133,7 +135,7 @@ def new_job(
         expires_in_us=times["expires_in"],
         concurrency_key=options.concurrency_key,
         tags=json.dumps(list(options.tags or ())),
-        notify=json.dumps(options.notify or []),
+        notify=to_json(options.notify or []).decode(),
         key=options.key,
         fingerprint=_fingerprint(task.name, encoded, options) if options.key else "",
         max_depth=max_depth,
@@ -167,9 +169,22 @@ def _check_rest(options: Options, problems: _Problems) -> None:
         value = getattr(options, name)
         if value is not None and (not isinstance(value, list | tuple) or len(value) > limit):
             problems.say(name, f"expected a list of at most {limit}, got {value!r:.60}")
+    targets: Any = options.notify
+    if isinstance(targets, list | tuple):
+        for index, target in enumerate(targets):
+            if not isinstance(target, dict) or not _is_json(target):
+                problems.say(f"notify.{index}", f"expected a JSON object, got {target!r:.60}")
     if isinstance(options.tags, list | tuple):
         for index, tag in enumerate(options.tags):
             problems.text(f"tags.{index}", tag, NAME_CHARS_MAX)
+
+
+def _is_json(value: object) -> bool:
+    try:
+        to_json(value)
+    except (PydanticSerializationError, ValueError):
+        return False
+    return True
 
 
 def _fingerprint(task: str, args: str, options: Options) -> str:

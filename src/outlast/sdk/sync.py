@@ -26,16 +26,26 @@ class SyncOutlast:
 
     def __init__(self, app: Outlast) -> None:
         self._app = app
-        self._loop = asyncio.new_event_loop()
-        self._thread = Thread(target=self._loop.run_forever, name="outlast-sync", daemon=True)
 
     def __enter__(self) -> Self:
+        self._loop = asyncio.new_event_loop()
+        self._thread = Thread(target=self._loop.run_forever, name="outlast-sync", daemon=True)
         self._thread.start()
-        self.wait(self._app.open())
+        try:
+            self.wait(self._app.open())
+        except BaseException:
+            self._stop()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.wait(self._app.close())
+        try:
+            self.wait(self._app.close())
+        finally:
+            self._stop()
+
+    def _stop(self) -> None:
+        self.wait(self._loop.shutdown_default_executor())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()

@@ -11,7 +11,14 @@ from pydantic_core import PydanticSerializationError, to_json
 
 from outlast.core.effects import Effects
 from outlast.core.errors import InvalidInputError, TooLargeError
-from outlast.core.limits import ARGS_BYTES_MAX, RESULT_BYTES_MAX
+from outlast.core.limits import (
+    ARGS_BYTES_MAX,
+    ATTEMPTS_MAX,
+    NAME_CHARS_MAX,
+    PRIORITY_MAX,
+    PRIORITY_MIN,
+    RESULT_BYTES_MAX,
+)
 from outlast.core.retry import DEFAULT_BACKOFF, Backoff
 from outlast.sdk.context import Job, SyncJob
 from outlast.sdk.threads import in_thread
@@ -30,6 +37,21 @@ class Policy:
     backoff: Backoff = DEFAULT_BACKOFF
     give_up_on: tuple[type[BaseException], ...] = ()
     isolation: str = "none"
+
+    def __post_init__(self) -> None:
+        """Refuse what could not be kept, when the task is registered and not when it runs."""
+        if not 1 <= self.max_attempts <= ATTEMPTS_MAX:
+            raise InvalidInputError(
+                f"retries: expected 0–{ATTEMPTS_MAX - 1}, got {self.max_attempts - 1}"
+            )
+        if not PRIORITY_MIN <= self.priority <= PRIORITY_MAX:
+            raise InvalidInputError(
+                f"priority: expected {PRIORITY_MIN} to {PRIORITY_MAX}, got {self.priority}"
+            )
+        if not 0 < len(self.queue) <= NAME_CHARS_MAX or not self.queue.isprintable():
+            raise InvalidInputError(f"queue: expected a printable name, got {self.queue!r:.80}")
+        if self.isolation not in {"none", "process"}:
+            raise InvalidInputError(f"isolation: expected none or process, got {self.isolation!r}")
 
 
 @dataclass(slots=True)

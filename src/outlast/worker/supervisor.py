@@ -43,7 +43,7 @@ class Supervisor:
         *,
         mark: str,
         on_change: Callable[[list[str]], None],
-        after_death: Callable[[], Awaitable[object]],
+        after_death: Callable[[str], Awaitable[object]],
         grace_s: float = 30.0,
     ) -> None:
         self._ledger = ledger
@@ -126,7 +126,7 @@ class Supervisor:
         """Give a dead child's leases up, so that its jobs run again elsewhere at once."""
         with contextlib.suppress(UnavailableError):
             await self._ledger.extend([holder], 0)
-            await self._after_death()
+            await self._after_death(holder)
 
     async def _heartbeat(self) -> None:
         while True:

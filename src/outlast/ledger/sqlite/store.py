@@ -41,7 +41,11 @@ class SqliteLedger:
     def __init__(self, path: str, *, clock: Clock = CLOCK) -> None:
         self._path = path
         self._bell = SocketBell(path, new_id)
-        self._writer = Lane(path, clock, writes=True, after_commit=self._bell.ring)
+        try:
+            self._writer = Lane(path, clock, writes=True, after_commit=self._bell.ring)
+        except BaseException:
+            self._bell.close()
+            raise
         self._reader = Lane(path, clock, writes=False, after_commit=lambda: None)
 
     @property

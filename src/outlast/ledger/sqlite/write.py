@@ -105,7 +105,7 @@ def claim(db: apsw.Connection, want: Want, now: int) -> list[Lease]:
         taken.sort(key=lambda row: (-row[11], row[0]))
         claimed += taken
     if claimed:
-        tail = f'"worker": "{want.holder}"}}'
+        tail = f'"worker": {json.dumps(want.holder)}}}'
         db.executemany(
             sql("insert_event"),
             [
@@ -178,7 +178,7 @@ def commit(db: apsw.Connection, transitions: Sequence[Transition], now: int) -> 
     events: list[tuple[int, int, str, int, str]] = []
     complete = sql("complete")
     for change in transitions:
-        if change.target is Status.COMPLETED and change.token is not None:
+        if _is_plain_completion(change):
             row = one(
                 db,
                 complete,
@@ -194,6 +194,20 @@ def commit(db: apsw.Connection, transitions: Sequence[Transition], now: int) -> 
     if events:
         db.executemany(sql("insert_event"), events)
     return verdicts
+
+
+def _is_plain_completion(change: Transition) -> bool:
+    """Whether the short statement for the most frequent transition says all of this one."""
+    more = (change.attempt, change.lost, change.error, change.progress, change.artifact)
+    moved = (change.priority, change.queue, change.max_attempts)
+    return (
+        change.target is Status.COMPLETED
+        and change.source is Status.PROCESSING
+        and change.token is not None
+        and more == (None, None, None, None, None)
+        and moved == (None, None, None)
+        and not (change.rerun or change.cancel or change.discard or change.unless_cancelled)
+    )
 
 
 def _binds(change: Transition, now: int) -> dict[str, Any]:

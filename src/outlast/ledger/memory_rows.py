@@ -1,0 +1,181 @@
+"""What the reference ledger knows of one row: how it starts, changes, matches, and is leased."""
+
+import json
+from dataclasses import replace
+from typing import TypeVar
+
+from outlast.core.job import Filter, JobRecord, Lease, NewJob, Transition
+from outlast.core.status import Status
+
+T = TypeVar("T")
+
+_BACK = frozenset({Status.SCHEDULED, Status.PENDING, Status.WAITING})
+_UNSTARTED = frozenset({Status.SCHEDULED, Status.PENDING})
+
+
+def first_row(job: NewJob, number: int, now: int) -> JobRecord:
+    """Make the row of a new job: scheduled when it is to run later, otherwise pending."""
+    run_at = job.run_at_us if job.run_at_us is not None else now + job.delay_us
+    return JobRecord(
+        id=job.id,
+        number=number,
+        tenant=job.tenant,
+        task=job.task,
+        queue=job.queue,
+        status=Status.SCHEDULED if run_at > now else Status.PENDING,
+        priority=job.priority,
+        attempt=0,
+        max_attempts=job.max_attempts,
+        token=0,
+        lost=0,
+        run=1,
+        seq=1,
+        args=job.args,
+        submitted_at=now,
+        run_at=max(run_at, now),
+        started_at=None,
+        finished_at=None,
+        expires_at=None if job.expires_in_us is None else now + job.expires_in_us,
+        cancel_requested_at=None,
+        timeout_us=job.timeout_us,
+        holder=None,
+        concurrency_key=job.concurrency_key,
+        key=job.key,
+        tags=job.tags,
+        notify=job.notify,
+        progress=None,
+        result=None,
+        error=None,
+        artifacts="[]",
+    )
+
+
+def changed(row: JobRecord, change: Transition, now: int) -> JobRecord:
+    """Return the row after an accepted transition."""
+    status = row.status if change.target is None else change.target
+    after = replace(
+        row,
+        status=status,
+        seq=row.seq + 1,
+        attempt=_either(change.attempt, row.attempt),
+        lost=_either(change.lost, row.lost),
+        error=_either(change.error, row.error),
+        progress=_either(change.progress, row.progress),
+        result=_either(change.result, row.result),
+        priority=_either(change.priority, row.priority),
+        queue=_either(change.queue, row.queue),
+        max_attempts=_either(change.max_attempts, row.max_attempts),
+        artifacts=_with_artifact(row.artifacts, change.artifact),
+    )
+    if change.target in _BACK:
+        after = replace(after, run_at=now + change.delay_us)
+    if change.target is not None and change.target.terminal:
+        after = replace(after, finished_at=now)
+    if status is not Status.PROCESSING:
+        after = replace(after, holder=None)
+    if change.cancel:
+        after = replace(after, cancel_requested_at=now)
+    if change.rerun:
+        after = replace(
+            after,
+            run=row.run + 1,
+            started_at=None,
+            finished_at=None,
+            cancel_requested_at=None,
+            progress=None,
+            result=None,
+        )
+    return after
+
+
+def _either(new: T | None, old: T) -> T:
+    return old if new is None else new
+
+
+def _with_artifact(artifacts: str, artifact: str | None) -> str:
+    """Append the artifact, in place of an older one of the same name."""
+    if artifact is None:
+        return artifacts
+    new = json.loads(artifact)
+    kept = [old for old in json.loads(artifacts) if old["name"] != new["name"]]
+    return json.dumps([*kept, new])
+
+
+def place(row: JobRecord) -> tuple[int, int]:
+    """Return what pending jobs of a queue are claimed in the order of."""
+    return (-row.priority, row.number)
+
+
+def started(row: JobRecord) -> str:
+    """Return the data of a claim's event."""
+    return json.dumps({"attempt": row.attempt, "token": row.token, "worker": row.holder})
+
+
+def lease(row: JobRecord) -> Lease:
+    """Return what a worker, or the reaper, is told of a job that is held."""
+    return Lease(
+        id=row.id,
+        task=row.task,
+        queue=row.queue,
+        args=row.args,
+        token=row.token,
+        attempt=row.attempt,
+        max_attempts=row.max_attempts,
+        lost=row.lost,
+        run=row.run,
+        priority=row.priority,
+        timeout_us=row.timeout_us,
+        cancel_requested=row.cancel_requested_at is not None,
+        key=row.key,
+        tenant=row.tenant,
+        holder=row.holder or "",
+        submitted_at=row.submitted_at,
+    )
+
+
+def fingerprint(row: JobRecord) -> str | None:
+    """Return the fingerprint of the row's error, if it has one."""
+    if row.error is None:
+        return None
+    found: str | None = json.loads(row.error).get("fingerprint")
+    return found
+
+
+def is_ahead(row: JobRecord, mark: JobRecord) -> bool:
+    """Whether the row would be claimed before the other one, of the same queue."""
+    return row.status is Status.PENDING and row.queue == mark.queue and place(row) < place(mark)
+
+
+def matches(row: JobRecord, where: Filter) -> bool:
+    """Whether the row alone satisfies every field of the filter that is set."""
+    return all(
+        (
+            where.ids is None or row.id in where.ids,
+            where.tenant in {None, row.tenant},
+            where.status in {None, row.status},
+            where.queue in {None, row.queue},
+            where.task in {None, row.task},
+            where.tag is None or where.tag in json.loads(row.tags),
+            where.text is None or _mentions(row, where.text),
+            where.holder is None
+            or (row.status is Status.PROCESSING and row.holder == where.holder),
+            not where.cancel_requested or row.cancel_requested_at is not None,
+            where.submitted_after is None or row.submitted_at >= where.submitted_after,
+            where.submitted_before is None or row.submitted_at < where.submitted_before,
+            where.due_before is None
+            or (row.status is Status.SCHEDULED and row.run_at <= where.due_before),
+            where.expired_before is None or _never_started(row, where.expired_before),
+            where.fingerprint is None or fingerprint(row) == where.fingerprint,
+        )
+    )
+
+
+def _never_started(row: JobRecord, moment: int) -> bool:
+    return row.expires_at is not None and row.expires_at <= moment and row.status in _UNSTARTED
+
+
+def _mentions(row: JobRecord, text: str) -> bool:
+    """Search without regard to the case of ASCII letters, as `bytes.lower` has it."""
+    wanted = text.encode().lower()
+    fields = (row.id, row.task, row.args, row.error or "")
+    return any(wanted in field.encode().lower() for field in fields)
