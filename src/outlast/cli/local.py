@@ -1,0 +1,142 @@
+"""The backend that works on the ledger itself, without a server."""
+
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from outlast.cli.backend import Doc, Listing
+from outlast.core import transition
+from outlast.core.errors import InvalidInputError, NotFoundError
+from outlast.core.identity import is_uuid
+from outlast.core.instant import from_rfc3339, to_rfc3339
+from outlast.core.job import Filter, JobRecord, Page
+from outlast.core.limits import SECOND, SWEEP_US
+from outlast.core.status import Status
+from outlast.sdk.app import Outlast
+from outlast.sdk.settings import Settings
+
+_DEAD = Filter(status=Status.FAILED, discarded=False)
+
+
+class LedgerBackend:
+    """Jobs in an open ledger."""
+
+    def __init__(self, app: Outlast) -> None:
+        self._app = app
+
+    @classmethod
+    @asynccontextmanager
+    async def of(cls, settings: Settings) -> AsyncIterator["LedgerBackend"]:
+        """Open the ledger of these settings for as long as the block runs."""
+        app = Outlast()
+        app.configure(settings)
+        async with app:
+            yield cls(app)
+
+    async def jobs(self, where: Mapping[str, str], limit: int, cursor: str | None) -> Listing:
+        def instant(name: str) -> int | None:
+            return from_rfc3339(where[name], field=name) if name in where else None
+
+        chosen = Filter(
+            status=Status(where["status"]) if "status" in where else None,
+            queue=where.get("queue"),
+            task=where.get("task"),
+            tag=where.get("tag"),
+            text=where.get("q"),
+            submitted_after=instant("submitted_after"),
+            submitted_before=instant("submitted_before"),
+        )
+        return await self._page(chosen, limit, cursor)
+
+    async def job(self, job_id: str) -> Doc:
+        return as_doc(await self._record(job_id))
+
+    async def events(self, job_id: str, after: int) -> list[Doc]:
+        return [
+            {
+                "seq": event.seq, "job_id": event.job_id, "type": event.type,
+                "at": to_rfc3339(event.at), "data": json.loads(event.data),
+            }
+            for event in await self._app.ledger.history(job_id, after=after)
+        ]  # fmt: skip
+
+    async def changed(self, job_id: str, seq: int) -> None:
+        await self._app.ledger.bell.wait(SWEEP_US / SECOND)
+
+    async def cancel(self, job_id: str) -> Doc:
+        await self._record(job_id)
+        await self._app.handle(job_id).cancel()
+        return await self.job(job_id)
+
+    async def retry(self, job_id: str) -> Doc:
+        await self._record(job_id)
+        await self._app.handle(job_id).retry()
+        return await self.job(job_id)
+
+    async def dead(self, limit: int, cursor: str | None) -> Listing:
+        return await self._page(_DEAD, limit, cursor)
+
+    async def dead_groups(self) -> list[Doc]:
+        counts = await self._app.ledger.count(_DEAD, "error")
+        groups: list[Doc] = []
+        for (fingerprint,), count in sorted(counts.items(), key=lambda item: -item[1]):
+            where = Filter(status=Status.FAILED, discarded=False, fingerprint=fingerprint)
+            found = await self._app.ledger.find(where, Page(limit=1)) if fingerprint else []
+            sample = _parsed(found[0].error) if found else None
+            groups.append({"fingerprint": fingerprint, "count": count, "sample": sample})
+        return groups
+
+    async def redrive(self, ids: Sequence[str]) -> int:
+        found = await self._dead(ids)
+        changes = [change for job in found if (change := transition.redriven(job.id, job.status))]
+        return sum(verdict.accepted for verdict in await self._app.ledger.commit(changes))
+
+    async def discard(self, ids: Sequence[str]) -> int:
+        changes = [
+            transition.discarded(job.id, "discarded by request") for job in await self._dead(ids)
+        ]
+        return sum(verdict.accepted for verdict in await self._app.ledger.commit(changes))
+
+    async def _dead(self, ids: Sequence[str]) -> list[JobRecord]:
+        where = Filter(status=Status.FAILED, discarded=False, ids=tuple(ids))
+        return await self._app.ledger.find(where, Page(limit=max(1, len(ids))))
+
+    async def _page(self, where: Filter, limit: int, cursor: str | None) -> Listing:
+        if cursor is not None and not (cursor.isascii() and cursor.isdigit()):
+            raise InvalidInputError(f"--cursor: expected a number, got {cursor!r:.60}")
+        page = Page(limit=limit, after=int(cursor) if cursor else None)
+        found = await self._app.ledger.find(where, page)
+        full = len(found) == limit
+        return [as_doc(job) for job in found], str(found[-1].number) if full else None
+
+    async def _record(self, job_id: str) -> JobRecord:
+        job = (await self._app.ledger.get([job_id]))[0] if is_uuid(job_id) else None
+        if job is None:
+            raise NotFoundError(f"there is no job {job_id!r:.80}", hint="outlast jobs lists them")
+        return job
+
+
+def _parsed(text: str | None) -> Any:
+    return json.loads(text) if text else None
+
+
+def _time(us: int | None) -> str | None:
+    return None if us is None else to_rfc3339(us)
+
+
+def as_doc(job: JobRecord) -> Doc:
+    """Write a job as the HTTP contract does, as far as a ledger alone can know it."""
+    here = f"/v1/jobs/{job.id}"
+    return {
+        "id": job.id, "task": job.task, "queue": job.queue, "status": str(job.status),
+        "done": job.status.terminal, "cancel_requested_at": _time(job.cancel_requested_at),
+        "attempt": job.attempt, "max_attempts": job.max_attempts, "priority": job.priority,
+        "tags": _parsed(job.tags), "progress": _parsed(job.progress),
+        "position": None, "estimated_start_at": None, "estimated_finish_at": None,
+        "submitted_at": _time(job.submitted_at), "run_at": _time(job.run_at),
+        "started_at": _time(job.started_at), "finished_at": _time(job.finished_at),
+        "result": _parsed(job.result), "error": _parsed(job.error),
+        "artifacts": _parsed(job.artifacts), "workflow_id": None, "parent_id": None, "step": None,
+        "links": {"self": here, "events": f"{here}/events", "cancel": f"{here}/cancel"},
+    }  # fmt: skip
