@@ -224,7 +224,17 @@ async def test_a_forgotten_job_is_gone(api):
 
 async def test_the_operator_s_views_answer(api, worker):
     await submit(api, headers={"Prefer": "wait=10"})
-    for path in ("/v1/queues", "/v1/workers", "/v1/tasks", "/healthz", "/readyz", "/metrics", "/"):
+    for path in (
+        "/v1/queues",
+        "/v1/workers",
+        "/v1/tasks",
+        "/healthz",
+        "/readyz",
+        "/metrics",
+        "/",
+        "/docs",
+        "/static/docs.js",
+    ):
         assert (await api.get(path)).status_code == 200, path
     queue = (await api.get("/v1/queues/default")).json()
     assert queue["run_seconds"]["p50"] is not None

@@ -32,8 +32,6 @@ _PAGES: Final = {
     "index.html": "text/html",
     "docs.html": "text/html",
     "app.js": "text/javascript",
-    "job.js": "text/javascript",
-    "kit.js": "text/javascript",
     "docs.js": "text/javascript",
     "app.css": "text/css",
 }
