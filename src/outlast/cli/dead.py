@@ -9,7 +9,8 @@ from outlast.cli.backend import TARGET, Backend, with_backend
 from outlast.cli.look import show_jobs
 from outlast.cli.options import options
 from outlast.cli.output import shortened, show_json, show_table
-from outlast.core.errors import ConflictError, InvalidInputError
+from outlast.core.errors import ConflictError, InvalidInputError, NotFoundError
+from outlast.core.identity import is_uuid
 from outlast.core.limits import PAGE_MAX
 
 _ERROR_CHARS = 100
@@ -47,10 +48,10 @@ async def _list(backend: Backend, limit: int, as_json: bool) -> None:
         return
     rows = []
     for group in groups:
-        error = group["sample"] or {}
-        said = f"{error.get('type')}: {error.get('message')}" if error else "the worker was lost"
-        rows.append([group["count"], shortened(said, _ERROR_CHARS)])
-    show_table(["jobs", "error"], rows, empty="no dead letters")
+        error = group["error"]
+        said = f"{error['type']}: {error['message']}" if error else "the worker was lost"
+        rows.append([group["count"], group["task"], shortened(said, _ERROR_CHARS)])
+    show_table(["jobs", "task", "error"], rows, empty="no dead letters")
     if found:
         print()
         show_jobs(found, empty="")
@@ -94,6 +95,9 @@ async def _each(
 ) -> None:
     if bool(ids) == everything:
         raise InvalidInputError("expected IDs or --all", hint="outlast dead lists the dead letters")
+    for job_id in ids:
+        if not is_uuid(job_id):
+            raise NotFoundError(f"there is no job {job_id!r:.80}; nothing was {verb}")
     chosen = list(dict.fromkeys(ids)) or await _all(backend)
     count = 0
     for start in range(0, len(chosen), PAGE_MAX):

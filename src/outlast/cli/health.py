@@ -13,7 +13,8 @@ from outlast.cli.keys import with_ledger
 from outlast.cli.options import options
 from outlast.cli.output import show_json, show_table
 from outlast.core.errors import OutlastError
-from outlast.core.job import Filter, Page
+from outlast.core.fold import fold, of_row
+from outlast.core.job import Event, Filter, Page
 from outlast.core.limits import PAGE_MAX, SECOND
 from outlast.core.status import Status
 from outlast.ledger import Ledger, open_ledger
@@ -21,7 +22,8 @@ from outlast.sdk.settings import Settings
 from outlast.system import CLOCK
 
 _OVERDUE_US: Final = 60 * SECOND
-_NAMED: Final = 3  # how many stuck jobs are named
+_NAMED: Final = 3  # how many jobs are named of those that are wrong
+_FOLDED: Final = 100  # how many of the latest jobs are compared with their histories
 
 
 @click.command()
@@ -104,6 +106,7 @@ async def _ledger(ledger: Ledger) -> AsyncIterator[Check]:
         "nobody works on them; start outlast worker APP",
     )
     yield await _stuck(ledger, alive)
+    yield await _explained(ledger)
     overdue = await _count(ledger, Filter(due_before=now - _OVERDUE_US))
     yield Check(
         "schedule", not overdue, f"{overdue} jobs overdue", "nobody wakes them; start a worker"
@@ -125,13 +128,41 @@ async def _stuck(ledger: Ledger, alive: set[str]) -> Check:
         if len(found) < PAGE_MAX:
             break
         after = found[-1].number
-    named = ", ".join(stuck[:_NAMED]) + ("…" if len(stuck) > _NAMED else "")
     return Check(
         "stuck jobs",
         not stuck,
-        f"{len(stuck)} jobs" + (f" ({named})" if stuck else ""),
+        _listed(stuck),
         "their worker is gone; start outlast worker APP, which takes them back",
     )
+
+
+async def _explained(ledger: Ledger) -> Check:
+    """Fold the latest jobs' histories and compare them with their rows, which must be the same."""
+    odd = [
+        job.id
+        for job in await ledger.find(Filter(), Page(limit=_FOLDED))
+        if fold(await _whole_history(ledger, job.id)) not in {of_row(job), None}
+        and (await ledger.get([job.id])) == [job]  # it did not just move
+    ]
+    return Check(
+        "odd histories",
+        not odd,
+        _listed(odd),
+        "their histories do not explain them; please report it",
+    )
+
+
+async def _whole_history(ledger: Ledger, job_id: str) -> list[Event]:
+    events: list[Event] = []
+    while page := await ledger.history(job_id, after=events[-1].seq if events else 0):
+        events += page
+    return events
+
+
+def _listed(ids: list[str]) -> str:
+    if not ids:
+        return "none"
+    return f"{len(ids)} jobs ({', '.join(ids[:_NAMED])}{'…' if len(ids) > _NAMED else ''})"
 
 
 async def _count(ledger: Ledger, where: Filter) -> int:

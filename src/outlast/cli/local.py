@@ -3,7 +3,8 @@
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from dataclasses import replace
+from typing import Any, Final
 
 from outlast.cli.backend import Doc, Listing
 from outlast.core import transition
@@ -16,7 +17,8 @@ from outlast.core.status import Status
 from outlast.sdk.app import Outlast
 from outlast.sdk.settings import Settings
 
-_DEAD = Filter(status=Status.FAILED, discarded=False)
+_GROUPS_MAX: Final = 100
+_DEAD: Final = Filter(status=Status.FAILED, discarded=False)
 
 
 class LedgerBackend:
@@ -79,12 +81,22 @@ class LedgerBackend:
 
     async def dead_groups(self) -> list[Doc]:
         counts = await self._app.ledger.count(_DEAD, "error")
+        ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:_GROUPS_MAX]
         groups: list[Doc] = []
-        for (fingerprint,), count in sorted(counts.items(), key=lambda item: -item[1]):
-            where = Filter(status=Status.FAILED, discarded=False, fingerprint=fingerprint)
-            found = await self._app.ledger.find(where, Page(limit=1)) if fingerprint else []
-            sample = _parsed(found[0].error) if found else None
-            groups.append({"fingerprint": fingerprint, "count": count, "sample": sample})
+        for (fingerprint,), count in ranked:
+            where = replace(_DEAD, fingerprint=fingerprint)
+            found = await self._app.ledger.find(where, Page(limit=1))
+            newest = found[0] if found else None
+            groups.append(
+                {
+                    "fingerprint": fingerprint,
+                    "count": count,
+                    "error": _parsed(newest.error) if newest else None,
+                    "task": newest.task if newest else None,
+                    "newest_id": newest.id if newest else None,
+                    "newest_at": _time(newest.finished_at) if newest else None,
+                }
+            )
         return groups
 
     async def redrive(self, ids: Sequence[str]) -> int:
@@ -99,7 +111,7 @@ class LedgerBackend:
         return sum(verdict.accepted for verdict in await self._app.ledger.commit(changes))
 
     async def _dead(self, ids: Sequence[str]) -> list[JobRecord]:
-        where = Filter(status=Status.FAILED, discarded=False, ids=tuple(ids))
+        where = replace(_DEAD, ids=tuple(ids))
         return await self._app.ledger.find(where, Page(limit=max(1, len(ids))))
 
     async def _page(self, where: Filter, limit: int, cursor: str | None) -> Listing:

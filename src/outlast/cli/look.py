@@ -22,6 +22,7 @@ from outlast.core.status import Status
 from outlast.system import CLOCK
 
 _AGO: Final = re.compile(r"^[\d.]+\s*(ms|s|m|h|d|w)?$")
+_STATUSES: Final = [str(status) for status in Status]
 _ERROR_CHARS: Final = 60
 _RESULT_CHARS: Final = 2_000
 _HEADS: Final = ("id", "task", "queue", "status", "attempt", "progress", "submitted", "error")
@@ -55,7 +56,7 @@ def show_jobs(jobs: list[Doc], *, empty: str) -> None:
 
 
 @click.command()
-@click.option("--status", type=click.Choice(list(Status)), help="Only jobs in this state.")
+@click.option("--status", type=click.Choice(_STATUSES), help="Only jobs in this state.")
 @click.option("--queue", help="Only jobs of this queue.")
 @click.option("--task", help="Only jobs of this task.")
 @click.option("--tag", help="Only jobs with this tag.")

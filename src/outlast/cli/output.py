@@ -35,14 +35,24 @@ def shortened(value: object, limit: int) -> str:
 
 
 def show_table(heads: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
-    """Print rows: drawn on a terminal, aligned in a pipe; a sentence when there are none."""
+    """Print rows in aligned columns, or a sentence when there are none.
+
+    On a terminal they have colours and are cut at its edge, so the last column should matter least.
+    """
     texts = [[clean(value) for value in row] for row in rows]
     if not texts:
         print(empty)
-    elif sys.stdout.isatty():
-        _draw(heads, texts)
+        return
+    widths = [max(map(len, column)) for column in zip(heads, *texts, strict=True)]
+    head, *lines = (
+        [text.ljust(width) for text, width in zip(line, widths, strict=True)]
+        for line in [heads, *texts]
+    )
+    if sys.stdout.isatty():
+        _draw(head, lines)
     else:
-        _align([list(heads), *texts])
+        for line in [head, *lines]:
+            print("  ".join(line).rstrip())
 
 
 def show_facts(facts: Mapping[str, object]) -> None:
@@ -53,23 +63,12 @@ def show_facts(facts: Mapping[str, object]) -> None:
         print(f"{name.ljust(width)}  {value}")
 
 
-def _align(lines: list[list[str]]) -> None:
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        cells = [text.ljust(width) for text, width in zip(line, widths, strict=True)]
-        print("  ".join(cells).rstrip())
-
-
-def _draw(heads: Sequence[str], rows: list[list[str]]) -> None:
-    from rich import box
+def _draw(head: list[str], lines: list[list[str]]) -> None:
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for head in heads:
-        # An ID is there to be copied, so it is never cut.
-        table.add_column(head, no_wrap=head == "id", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(cell, style=_COLOURS.get(cell, "")) for cell in row))
-    Console().print(table)
+    console = Console(highlight=False)
+    console.print(Text("  ".join(head), style="bold"), no_wrap=True, overflow="ellipsis")
+    for line in lines:
+        cells = [Text(cell, style=_COLOURS.get(cell.rstrip(), "")) for cell in line]
+        console.print(Text("  ").join(cells), no_wrap=True, overflow="ellipsis")
