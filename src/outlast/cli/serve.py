@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import sys
 from importlib.util import find_spec
 from typing import Any
 
@@ -76,7 +77,7 @@ def _start(app: str, given: dict[str, Any], *, api: bool, worker: bool, reload: 
         told = [part for part in (facts.get("url"), workers, facts["ledger"]) if part]
         print("ready: " + " · ".join(map(str, told)), flush=True)
         if keyless:
-            print("no API keys: open to this machine only", flush=True)
+            print("no API keys: open to this machine only", file=sys.stderr)
 
     from outlast.cli.processes import run
 

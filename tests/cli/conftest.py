@@ -1,0 +1,142 @@
+"""The commands as a user runs them: on a ledger file, and against a server of the same file."""
+
+import json
+import os
+import signal
+import subprocess
+
+import pytest
+from click.testing import CliRunner
+
+from outlast.cli.commands import cli
+from outlast.core import transition
+from outlast.core.job import NewJob, Want
+from outlast.core.limits import LEASE_US
+from outlast.core.retry import DEFAULT_BACKOFF
+from outlast.system import new_id
+from tests.cli.rig import spawn, using
+
+APP = """\
+import asyncio
+
+from outlast import Job, Outlast
+
+app = Outlast()
+
+
+@app.task
+async def add(a: int, b: int) -> int:
+    return a + b
+
+
+@app.task(retries=0)
+async def boom(row: int) -> None:
+    raise ValueError(f"row {row} is \\x1b[31mbad")
+
+
+@app.task
+async def count(job: Job, n: int) -> str:
+    for _ in job.track(range(n), "counting"):
+        await asyncio.sleep(0)
+    job.log("counted")
+    return "done"
+
+
+@app.task
+async def endless(job: Job) -> None:
+    while True:
+        await asyncio.sleep(0.01)
+        job.check()
+"""
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch, tmp_path):
+    for name in [name for name in os.environ if name.startswith("OUTLAST_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def run():
+    """Run a command in this process."""
+
+    def invoke(*arguments, env=None):
+        return CliRunner().invoke(cli, [str(a) for a in arguments], env=env)
+
+    return invoke
+
+
+@pytest.fixture
+def url(tmp_path):
+    """Make an empty ledger; give its URL."""
+    ledger = f"sqlite:///{tmp_path}/outlast.db"
+    using(ledger, lambda opened: opened.migrate())
+    return ledger
+
+
+@pytest.fixture
+def app(tmp_path):
+    path = tmp_path / "studio.py"
+    path.write_text(APP, "utf-8")
+    return path
+
+
+@pytest.fixture
+def put(url):
+    """Put a job into the ledger in a state: pending, processing, completed, failed."""
+
+    def make(status="pending", task="report", **fields):
+        async def work(ledger):
+            job = NewJob(id=new_id(), task=task, **fields)
+            await ledger.insert([job])
+            if status == "pending":
+                return job.id
+            await ledger.put("worker", "w", "{}", ttl_us=LEASE_US)
+            (lease,) = await ledger.claim(Want("w", (job.queue,), 1))
+            error = {"type": "ValueError", "message": "row 17", "retryable": False,
+                     "fingerprint": "f1", "attempt": 1}  # fmt: skip
+            changes = {
+                "processing": [],
+                "completed": [transition.completed(lease, '{"rows": 2}')],
+                "failed": [transition.failed(lease, error, backoff=DEFAULT_BACKOFF, dice=0.5)],
+            }[status]
+            await ledger.commit(changes)
+            return job.id
+
+        return using(url, work)
+
+    return make
+
+
+@pytest.fixture
+def start(tmp_path, app):
+    """Start `outlast dev` or `outlast api`; give what it says when it is ready."""
+    started = []
+
+    def begin(command, *arguments):
+        process = spawn(command, app, "--port", "0", "--json", *arguments)
+        started.append(process)
+        line = process.stdout.readline()
+        assert line, f"{command} did not start: exit code {process.wait()}"
+        return json.loads(line)
+
+    yield begin
+    for process in started:
+        process.send_signal(signal.SIGTERM)
+    for process in started:
+        try:
+            process.communicate(timeout=15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            raise
+
+
+@pytest.fixture(params=["ledger", "server"])
+def target(request, url):
+    """The same jobs seen both ways: with --ledger, and with --url."""
+    if request.param == "ledger":
+        return ("--ledger", url)
+    ready = request.getfixturevalue("start")("api", "--ledger", url)
+    return ("--url", ready["url"])

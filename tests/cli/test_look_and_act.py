@@ -1,0 +1,139 @@
+"""Looking and acting give the same on a ledger and through a server."""
+
+import json
+
+import pytest
+
+
+@pytest.fixture
+def said(run, target):
+    """Run a command on the target with --json; give what it said."""
+
+    def invoke(*arguments, code=0):
+        result = run(*arguments, *target, "--json")
+        assert result.exit_code == code, result.output
+        return [json.loads(line) for line in (result.stdout or result.stderr).splitlines()]
+
+    return invoke
+
+
+def test_jobs_are_listed_newest_first_and_filtered(said, put):
+    first, failed = put("completed"), put("failed", tags='["reports"]')
+    last = put(queue="slow")
+
+    def ids(*filters):
+        return [job["id"] for job in said("jobs", *filters)[0]["jobs"]]
+
+    assert ids() == [last, failed, first]
+    assert ids("--status", "failed") == [failed]
+    assert ids("--queue", "slow") == [last]
+    assert ids("--tag", "reports") == [failed]
+    assert ids("--text", "row 17") == [failed]
+    assert ids("--since", "1h") == [last, failed, first]
+    assert ids("--until", "1h") == []
+
+
+def test_pages_of_jobs_follow_each_other(said, put):
+    ids = [put() for _ in range(3)]
+
+    (page,) = said("jobs", "--limit", 2)
+    (rest,) = said("jobs", "--limit", 2, "--cursor", page["next"])
+
+    assert [job["id"] for job in page["jobs"] + rest["jobs"]] == ids[::-1]
+
+
+def test_show_gives_the_job_with_its_history(said, put):
+    job_id = put("completed")
+
+    (job,) = said("show", job_id)
+
+    assert (job["id"], job["status"], job["result"]) == (job_id, "completed", {"rows": 2})
+    assert [event["type"] for event in job["events"]] == ["submitted", "started", "completed"]
+
+
+def test_following_ends_with_the_job_and_its_exit_code(said, put):
+    *events, job = said("show", put("failed"), "--follow", code=8)
+
+    assert [event["type"] for event in events] == ["submitted", "started", "failed"]
+    assert job["status"] == "failed"
+
+
+def test_cancel_stops_what_has_not_started_and_asks_what_runs(said, put):
+    running, pending = put("processing"), put()
+
+    assert said("cancel", pending)[0]["status"] == "cancelled"
+    assert said("cancel", running)[0]["cancel_requested_at"]
+
+
+def test_what_has_ended_can_not_be_cancelled(said, put):
+    (error,) = said("cancel", put("completed"), code=5)
+
+    assert "completed" in error["detail"]
+
+
+def test_retry_runs_a_failed_job_again_and_no_other(said, put):
+    assert said("retry", put("failed"))[0]["status"] == "pending"
+    said("retry", put(), code=5)
+
+
+@pytest.mark.parametrize(
+    "job_id", ["nope", "../../etc/passwd", "01a20b8a-3991-7a97-8c84-105678bb09ea"]
+)
+@pytest.mark.parametrize("command", ["show", "cancel", "retry"])
+def test_an_unknown_job_is_not_found(said, command, job_id):
+    (error,) = said(command, job_id, code=4)
+
+    assert job_id in error["detail"]
+
+
+def test_dead_letters_are_grouped_by_error(said, put):
+    older, newer = put("failed"), put("failed")
+    put("completed")
+
+    (dead,) = said("dead")
+
+    assert [job["id"] for job in dead["dead_letters"]] == [newer, older]
+    (group,) = dead["groups"]
+    assert (group["count"], group["error"]["message"], group["task"]) == (2, "row 17", "report")
+    assert group["newest_id"] == newer
+
+
+@pytest.mark.parametrize(("verb", "done"), [("redrive", "redriven"), ("discard", "discarded")])
+def test_dead_letters_leave_the_list_one_by_one_or_all(said, put, verb, done):
+    first = put("failed")
+    for _ in range(3):
+        put("failed")
+
+    assert said("dead", verb, first) == [{done: 1}]
+    assert len(said("dead")[0]["dead_letters"]) == 3
+    assert said("dead", verb, "--all") == [{done: 3}]
+    assert said("dead")[0]["dead_letters"] == []
+    assert said("dead", verb, "--all") == [{done: 0}]
+
+
+def test_what_is_no_dead_letter_is_told(run, target, put):
+    dead, pending = put("failed"), put()
+
+    result = run("dead", "redrive", dead, pending, *target)
+
+    assert result.exit_code == 5
+    assert result.stdout == "1 redriven\n"
+    assert "1 of 2" in result.stderr
+
+
+@pytest.mark.parametrize("arguments", [["--all", "x"], []])
+def test_redrive_wants_ids_or_all_and_never_guesses(run, url, put, arguments):
+    put("failed")
+
+    result = run("dead", "redrive", *arguments, "--ledger", url)
+
+    assert result.exit_code == 2
+    assert "IDs or --all" in result.stderr
+
+
+def test_options_before_a_subcommand_of_dead_hold_for_it(run, url, put):
+    put("failed")
+
+    result = run("dead", "--ledger", url, "redrive", "--all")
+
+    assert result.output == "1 redriven\n"

@@ -1,0 +1,133 @@
+"""What only the ledger's owner does: keys, migrations, a look at its health."""
+
+import json
+from hashlib import sha256
+
+import pytest
+
+from outlast.cli.remote import error_of
+from outlast.core.errors import (
+    KeyReusedError,
+    NotFoundError,
+    QueueFullError,
+    UnauthorizedError,
+    UnavailableError,
+)
+from outlast.core.job import NewJob
+from outlast.system import CLOCK, new_id
+from tests.cli.rig import using
+
+
+def test_a_key_is_shown_once_and_stored_as_a_hash(run, url):
+    made = json.loads(
+        run(
+            "keys", "create", "--scopes", "read, submit", "--tenant", "a", "--ledger", url, "--json"
+        ).stdout
+    )
+
+    assert made["key"].startswith(made["prefix"])
+    assert len(made["key"]) == len("ol_") + 64
+    (doc,) = using(url, lambda ledger: ledger.docs("key"))
+    assert doc.key == sha256(made["key"].encode()).hexdigest()
+    stored = json.loads(doc.doc)
+    assert (stored["scopes"], stored["tenant"]) == (["read", "submit"], "a")
+    listed = run("keys", "list", "--ledger", url)
+    assert made["prefix"] in listed.stdout
+    assert made["key"] not in listed.stdout
+
+
+@pytest.mark.parametrize("part", [slice(None), slice(0, 11)])
+def test_a_key_is_revoked_by_its_prefix_or_its_secret(run, url, part):
+    secret, other = (run("keys", "create", "--ledger", url).stdout.strip() for _ in range(2))
+
+    result = run("keys", "revoke", secret[part], "--ledger", url)
+
+    assert result.exit_code == 0
+    assert secret not in result.output
+    (left,) = using(url, lambda ledger: ledger.docs("key"))
+    assert left.key == sha256(other.encode()).hexdigest()
+
+
+def test_a_server_wants_its_key_and_takes_it_from_the_environment(run, url, start):
+    secret = run("keys", "create", "--ledger", url).stdout.strip()
+    where = ("--url", start("api", "--ledger", url)["url"])
+
+    assert run("jobs", *where).exit_code == 3
+    assert run("jobs", *where, "--key", "ol_wrong").exit_code == 3
+    assert run("jobs", *where, env={"OUTLAST_KEY": secret}).exit_code == 0
+    assert run("retry", new_id(), *where, "--key", secret).exit_code == 3  # lacks the scope
+
+
+def test_migrate_makes_the_ledger_and_does_nothing_twice(run, tmp_path):
+    first, second = run("migrate"), run("migrate")
+
+    assert (first.exit_code, second.exit_code) == (0, 0)
+    assert first.stdout == second.stdout
+    assert (tmp_path / "outlast.db").exists()
+
+
+def examined(run, url, code):
+    result = run("doctor", "--ledger", url, "--json")
+    assert result.exit_code == code
+    report = json.loads(result.stdout)
+    assert report["ok"] is (code == 0)
+    return {check["name"] for check in report["checks"] if not check["ok"]}
+
+
+def test_a_healthy_ledger_is_well(run, url, put):
+    put("completed")
+
+    assert examined(run, url, 0) == set()
+
+
+def test_the_doctor_finds_dead_letters(run, url, put):
+    put("failed")
+
+    assert examined(run, url, 1) == {"dead letters"}
+
+
+def test_the_doctor_finds_jobs_whose_worker_is_gone(run, url, put):
+    stuck = put("processing")
+    using(url, lambda ledger: ledger.extend(["w"], 0))
+
+    assert examined(run, url, 1) == {"stuck jobs"}
+    assert stuck in run("doctor", "--ledger", url).stdout
+
+
+def test_the_doctor_finds_jobs_that_nobody_works_on(run, url, put):
+    put()
+
+    assert examined(run, url, 1) == {"workers"}
+
+
+def test_the_doctor_finds_jobs_that_nobody_wakes(run, url):
+    before = CLOCK.now_us() - 3_600_000_000
+    job = NewJob(id=new_id(), task="report", delay_us=1_000_000)
+    using(url, lambda ledger: ledger.insert([job], now=before))
+
+    assert examined(run, url, 1) == {"schedule"}
+
+
+@pytest.mark.parametrize("content", [b"", b"this is no SQLite file" * 100])
+def test_the_doctor_finds_a_ledger_that_is_none(run, tmp_path, content):
+    (tmp_path / "odd.db").write_bytes(content)
+
+    assert examined(run, f"sqlite:///{tmp_path}/odd.db", 1) == {"ledger"}
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [
+        (422, "idempotency-key-reused", KeyReusedError),
+        (503, "queue-full", QueueFullError),
+        (404, "job-not-found", NotFoundError),
+        (401, "unauthorized", UnauthorizedError),
+        (502, "", UnavailableError),
+    ],
+)
+def test_a_problem_document_becomes_the_error_it_tells_of(status, code, kind):
+    error = error_of(status, {"detail": "why", "code": code, "message": "x", "retry_after": 5})
+
+    assert type(error) is kind
+    assert str(error) == "why"
+    assert error.facts == {"retry_after": 5}
