@@ -1,7 +1,7 @@
 """Opens the ledger's file with the only settings under which its promises hold."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event
 from typing import Any, Final
@@ -14,10 +14,26 @@ from outlast.core.errors import CapabilityError, CorruptError, OutlastError, Una
 # (sqlite.org/wal.html, section "WAL-reset bug").
 SQLITE_MIN: Final = 3_051_003
 BUSY_DEADLINE_S: Final = 10.0
+CHECKPOINT_PAGES: Final = 1_000
 _PAUSES_S: Final = (0.0002, 0.0005, 0.001, 0.002)
 
 
-def connect(path: str) -> apsw.Connection:
+class Patience:
+    """Waits for the write lock in short steps: SQLite's own handler sleeps up to 100 ms at once."""
+
+    def __init__(self) -> None:
+        self.none = False  # while set, a lock that is held is an error at once
+        self._pause = Event()
+
+    def __call__(self, tries: int) -> bool:
+        """Wait a little and say whether to try again."""
+        if self.none:
+            return False
+        self._pause.wait(_PAUSES_S[min(tries, len(_PAUSES_S) - 1)])
+        return tries < BUSY_DEADLINE_S / _PAUSES_S[-1]
+
+
+def connect(path: str, patience: Patience | None = None) -> apsw.Connection:
     """Open the file for reading and writing; raise with one clear sentence when that fails."""
     if apsw.SQLITE_VERSION_NUMBER < SQLITE_MIN:
         raise CapabilityError(
@@ -32,7 +48,7 @@ def connect(path: str) -> apsw.Connection:
         )
     try:
         connection = apsw.Connection(path)
-        connection.set_busy_handler(_patient())
+        connection.set_busy_handler(patience or Patience())
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA mmap_size = 0")
@@ -73,6 +89,23 @@ def commit(db: apsw.Connection) -> None:
     db.execute("COMMIT")
 
 
+def on_commit(db: apsw.Connection, grown: Callable[[int], None]) -> None:
+    """Tell how many pages wait in the log after each commit; who listens also checkpoints."""
+
+    def hook(_db: apsw.Connection, _name: str, pages: int) -> int:
+        grown(pages)
+        return 0
+
+    db.set_wal_hook(hook)
+
+
+def checkpoint(db: apsw.Connection) -> None:
+    """Copy the log into the file as far as readers allow, holding up nobody."""
+    # A failure costs nothing but a longer log, and the next commit finds a broken disk itself.
+    with suppress(apsw.Error):
+        db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+
+
 def roll_back(db: apsw.Connection) -> None:
     """Undo the transaction, if one is open."""
     if db.in_transaction:
@@ -106,18 +139,6 @@ def structure(db: apsw.Connection) -> tuple[str, str]:
     (verdict,) = sole(db, "PRAGMA quick_check(1)")
     (mode,) = sole(db, "PRAGMA journal_mode")
     return verdict, mode
-
-
-def _patient() -> Callable[[int], bool]:
-    """Wait for the write lock in short steps: SQLite's own handler sleeps up to 100 ms at once."""
-    pause = Event()
-    limit = int(BUSY_DEADLINE_S / _PAUSES_S[-1])
-
-    def wait(tries: int) -> bool:
-        pause.wait(_PAUSES_S[min(tries, len(_PAUSES_S) - 1)])
-        return tries < limit
-
-    return wait
 
 
 def translated(error: Exception, path: str) -> OutlastError:

@@ -1,20 +1,41 @@
-"""A thread with a connection: what arrives while it works shares the next transaction."""
+"""A connection with a thread: what arrives while it works shares the next transaction."""
 
 import asyncio
 from collections.abc import Callable
+from enum import Enum, auto
 from queue import Empty, SimpleQueue
-from threading import Thread
+from threading import Lock, Thread
 from typing import Any, Final, TypeVar
 
 import apsw
 
 from outlast.core.errors import UnavailableError
 from outlast.core.ports import Clock
-from outlast.ledger.sqlite.connection import begin, commit, connect, roll_back, translated
+from outlast.ledger.sqlite.connection import (
+    CHECKPOINT_PAGES,
+    Patience,
+    begin,
+    checkpoint,
+    commit,
+    connect,
+    on_commit,
+    roll_back,
+    translated,
+)
 
 T = TypeVar("T")
 Work = Callable[[apsw.Connection, int], Any]  # (connection, the clock's now) → result
 GROUP_MAX: Final = 512
+# What is committed on the caller's own thread blocks its event loop, so only a few short works on
+# a disk that just proved quick; after one slow commit the thread has them for a while.
+HERE_MAX: Final = 4
+HERE_US: Final = 2_000
+REST_US: Final = 1_000_000
+
+
+class _Signal(Enum):
+    CHECKPOINT = auto()
+    CLOSE = auto()
 
 
 class _Job:
@@ -29,7 +50,12 @@ class _Job:
 
 
 class Lane:
-    """Runs work on its own thread and connection; with `writes`, in durable group commits."""
+    """Runs work on its own connection; with `writes`, in durable group commits.
+
+    Works go to the lane's thread, which commits together what arrived meanwhile. Short ones are
+    committed on the caller's thread while nobody else has the connection: two thread switches
+    cost as much as a quick disk's sync.
+    """
 
     def __init__(
         self, path: str, clock: Clock, *, writes: bool, after_commit: Callable[[], None]
@@ -38,56 +64,147 @@ class Lane:
         self._clock = clock
         self._writes = writes
         self._after_commit = after_commit
-        self._inbox: SimpleQueue[_Job | None] = SimpleQueue()
-        self._connection = connect(path)
-        self._closed = False
+        self._inbox: SimpleQueue[_Job | _Signal] = SimpleQueue()
+        self._short: dict[asyncio.AbstractEventLoop, list[_Job]] = {}
+        self._patience = Patience()
+        self._connection = connect(path, self._patience)
+        self._pages = 0
+        on_commit(self._connection, self._grown)
+        self._turn = Lock()  # who may use the connection
+        self._rests_until = 0
+        self._closed = self._ended = False
         name = "outlast-writer" if writes else "outlast-reader"
         self._thread = Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
-    async def run(self, work: Callable[[apsw.Connection, int], T]) -> T:
+    async def run(self, work: Callable[[apsw.Connection, int], T], *, short: bool = False) -> T:
         """Run the work in a transaction; its result comes back only after the commit."""
         if self._closed:
             raise UnavailableError("the ledger is closed")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
-        self._inbox.put(_Job(work, loop, future))
+        job = _Job(work, loop, future)
+        if short:
+            self._gather(job)
+        else:
+            self._hand_over([job])
         return await future
 
     async def close(self) -> None:
         """Finish what was accepted, then close the connection."""
         if not self._closed:
             self._closed = True
-            self._inbox.put(None)
+            for loop in list(self._short):
+                self._hand_over(self._short.pop(loop, []))
+            self._inbox.put(_Signal.CLOSE)
             await asyncio.to_thread(self._thread.join)
 
-    def _run(self) -> None:
-        while (first := self._inbox.get()) is not None:
-            group, last = [first], False
-            while len(group) < GROUP_MAX:
-                try:
-                    job = self._inbox.get_nowait()
-                except Empty:
-                    break
-                if job is None:
-                    last = True
-                    break
-                group.append(job)
+    def _gather(self, job: _Job) -> None:
+        """Let what the loop's ready tasks submit in this turn share one transaction."""
+        together = self._short.get(job.loop)
+        if together is None:
+            together = self._short[job.loop] = []
+            job.loop.call_soon(self._flush, job.loop)
+        together.append(job)
+
+    def _flush(self, loop: asyncio.AbstractEventLoop) -> None:
+        group = self._short.pop(loop, [])
+        if group and not self._commit_here(group):
+            self._hand_over(group)
+
+    def _hand_over(self, group: list[_Job]) -> None:
+        for job in group:
+            self._inbox.put(job)
+        if self._ended:
+            self._refuse()
+
+    def _commit_here(self, group: list[_Job]) -> bool:
+        """Commit on the caller's thread, unless that could keep its loop waiting."""
+        start = self._clock.elapsed_us()
+        if len(group) > HERE_MAX or start < self._rests_until or not self._inbox.empty():
+            return False
+        if not self._turn.acquire(blocking=False):
+            return False
+        try:
+            if self._ended:
+                return False
             before = self._connection.total_changes()
+            self._patience.none = True
+            try:
+                begin(self._connection, writes=self._writes)
+            except apsw.Error:
+                return False  # another process writes; the thread may wait for it
+            finally:
+                self._patience.none = False
             self._transact(group)
-            _deliver(group)
-            # A claim that found nothing must not wake anyone, least of all its own worker.
-            if self._connection.total_changes() != before:
-                self._after_commit()
-            if last:
-                break
-        self._connection.close()
+            changed = self._connection.total_changes() != before
+            due = self._pages >= CHECKPOINT_PAGES
+        finally:
+            self._turn.release()
+        if self._clock.elapsed_us() - start > HERE_US:
+            self._rests_until = self._clock.elapsed_us() + REST_US
+        _resolve(group)
+        if changed:
+            self._after_commit()
+        if due:
+            self._inbox.put(_Signal.CHECKPOINT)
+        return True
+
+    def _run(self) -> None:
+        signal: _Signal | None = None
+        while signal is not _Signal.CLOSE:
+            group, signal = self._next_group()
+            if group:
+                with self._turn:
+                    before = self._connection.total_changes()
+                    self._transact(group)
+                    changed = self._connection.total_changes() != before
+                _deliver(group)
+                # A claim that found nothing must not wake anyone, least of all its own worker.
+                if changed:
+                    self._after_commit()
+            if self._pages >= CHECKPOINT_PAGES:
+                # After the answers, so that nobody waits for it who need not.
+                with self._turn:
+                    checkpoint(self._connection)
+                self._pages = 0
+        with self._turn:
+            self._connection.close()
+            self._ended = True
+        self._refuse()
+
+    def _next_group(self) -> tuple[list[_Job], _Signal | None]:
+        group: list[_Job] = []
+        item = self._inbox.get()
+        while not isinstance(item, _Signal):
+            group.append(item)
+            if len(group) == GROUP_MAX:
+                return group, None
+            try:
+                item = self._inbox.get_nowait()
+            except Empty:
+                return group, None
+        return group, item
+
+    def _refuse(self) -> None:
+        """Tell those who came too late; nothing of theirs was written."""
+        late: list[_Job] = []
+        while not self._inbox.empty():
+            item = self._inbox.get()
+            if not isinstance(item, _Signal):
+                item.error = UnavailableError("the ledger is closed")
+                late.append(item)
+        _deliver(late)
+
+    def _grown(self, pages: int) -> None:
+        self._pages = pages
 
     def _transact(self, group: list[_Job]) -> None:
         """Commit the group as one; if it fails, each alone, so that no neighbour is harmed."""
         connection = self._connection
         try:
-            begin(connection, writes=self._writes)
+            if not connection.in_transaction:
+                begin(connection, writes=self._writes)
             now = self._clock.now_us()
             for job in group:
                 job.result = job.work(connection, now)

@@ -61,25 +61,33 @@ class SqliteLedger:
         self, jobs: Sequence[NewJob], *, atomic: bool = False, now: int | None = None
     ) -> list[Inserted]:
         work = write.insert_all if atomic else write.insert
-        return await self._writer.run(lambda db, clock: work(db, jobs, now or clock))
+        return await self._writer.run(
+            lambda db, clock: work(db, jobs, clock if now is None else now), short=len(jobs) == 1
+        )
 
     async def claim(self, want: Want, *, now: int | None = None) -> list[Lease]:
-        return await self._writer.run(lambda db, clock: write.claim(db, want, now or clock))
+        return await self._writer.run(
+            lambda db, clock: write.claim(db, want, clock if now is None else now)
+        )
 
     async def extend(
         self, holders: Sequence[str], ttl_us: int, *, now: int | None = None
     ) -> list[str]:
         return await self._writer.run(
-            lambda db, clock: write.extend(db, holders, ttl_us, now or clock)
+            lambda db, clock: write.extend(db, holders, ttl_us, clock if now is None else now)
         )
 
     async def commit(
         self, transitions: Sequence[Transition], *, now: int | None = None
     ) -> list[Verdict]:
-        return await self._writer.run(lambda db, clock: write.commit(db, transitions, now or clock))
+        return await self._writer.run(
+            lambda db, clock: write.commit(db, transitions, clock if now is None else now)
+        )
 
     async def expired(self, limit: int, *, now: int | None = None) -> list[Lease]:
-        return await self._writer.run(lambda db, clock: write.expired(db, limit, now or clock))
+        return await self._writer.run(
+            lambda db, clock: write.expired(db, limit, clock if now is None else now)
+        )
 
     async def put(
         self,
@@ -92,7 +100,9 @@ class SqliteLedger:
         now: int | None = None,
     ) -> bool:
         return await self._writer.run(
-            lambda db, clock: write.put(db, (kind, key, doc), version, ttl_us, now or clock)
+            lambda db, clock: write.put(
+                db, (kind, key, doc), version, ttl_us, clock if now is None else now
+            )
         )
 
     async def docs(self, kind: str, key: str | None = None) -> list[Doc]:
@@ -102,7 +112,7 @@ class SqliteLedger:
         self, before: int, limit: int, *, ids: Sequence[str] | None = None, now: int | None = None
     ) -> Pruned:
         return await self._writer.run(
-            lambda db, clock: write.prune(db, before, limit, ids, now or clock)
+            lambda db, clock: write.prune(db, before, limit, ids, clock if now is None else now)
         )
 
     async def get(self, ids: Sequence[str]) -> list[JobRecord | None]:
