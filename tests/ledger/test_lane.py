@@ -46,6 +46,13 @@ def put(n, pad=""):
     return work
 
 
+async def turn():
+    """Let the loop run everything that is ready."""
+    turned = asyncio.Event()
+    asyncio.get_running_loop().call_soon(turned.set)
+    await turned.wait()
+
+
 def numbers(path):
     return [n for (n,) in apsw.Connection(str(path)).execute("SELECT n FROM t ORDER BY n")]
 
@@ -78,7 +85,7 @@ async def test_a_lock_held_by_another_process_keeps_no_loop_waiting(lane, tmp_pa
     other.execute("BEGIN IMMEDIATE")
     submitted = asyncio.create_task(lane.run(put(1), short=True))
     for _ in range(20):
-        await asyncio.sleep(0)  # a loop that waited for the lock would not come back here
+        await turn()  # a loop that waited for the lock would not come back here
 
     assert not submitted.done()
     other.execute("COMMIT")
@@ -103,7 +110,7 @@ async def test_a_failing_work_harms_no_neighbour(lane, tmp_path):
 @pytest.mark.parametrize("short", [True, False])
 async def test_what_was_accepted_is_finished_before_closing(lane, tmp_path, short):
     accepted = [asyncio.create_task(lane.run(put(n), short=short)) for n in range(HERE_MAX + 5)]
-    await asyncio.sleep(0)
+    await turn()
 
     await lane.close()
 
