@@ -5,10 +5,12 @@ import inspect
 import json
 import mimetypes
 from collections.abc import Awaitable, Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar, cast
+from types import SimpleNamespace
+from typing import Any, ParamSpec, TypeVar, cast, get_type_hints, overload
 
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel, PydanticUserError, TypeAdapter
 from pydantic_core import from_json, to_json
 
 from outlast.core.effects import Effects
@@ -111,18 +113,19 @@ class Job:
         line = {"message": text[:LOG_LINE_CHARS_MAX], "attempt": self.attempt, "fields": fields}
         self._effects.note("log", to_json(line, fallback=str).decode())
 
+    @overload
     async def step(
-        self,
-        name: str,
-        fn: Callable[P, Awaitable[R]] | Callable[P, R],
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> R:
+        self, name: str, fn: Callable[P, Awaitable[R]], *args: P.args, **kwargs: P.kwargs
+    ) -> R: ...
+    @overload
+    async def step(self, name: str, fn: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R: ...
+
+    async def step(self, name: str, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Run a function once in the job's life: a later attempt gets the stored result.
 
         A plain function runs in a thread. The result must be JSON by pydantic; it comes back
         validated against the function's return annotation, if it has one. Raises DriftError when
-        the stored result no longer fits it.
+        the stored result no longer fits it, InvalidInputError for an annotation that says nothing.
         """
         self.check()
         if not 0 < len(name) <= NAME_CHARS_MAX or name in self._seen:
@@ -133,10 +136,10 @@ class Job:
         self._seen.add(name)
         if self._steps is None:
             self._steps = await self._stored()
-        adapter = _adapter(fn)
+        adapter = _adapter(name, fn)
         if name in self._steps:
             try:
-                return cast("R", adapter.validate_json(self._steps[name]))
+                return adapter.validate_json(self._steps[name])
             except ValueError as error:
                 raise DriftError(
                     f"step {name!r} of job {self.id}: the stored result no longer fits {fn!r}"
@@ -158,7 +161,7 @@ class Job:
         stored = raw.decode()
         await self._effects.amend("step", f'{{"name": {json.dumps(name)}, "result": {stored}}}')
         self._steps[name] = stored
-        return cast("R", result)
+        return result
 
     async def _stored(self) -> dict[str, str]:
         lease = self._effects.lease
@@ -218,9 +221,18 @@ class SyncJob:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
 
-def _adapter(fn: Callable[..., Any]) -> TypeAdapter[Any]:
+def _adapter(step: str, fn: Callable[..., Any]) -> TypeAdapter[Any]:
+    """Read the return annotation alone: what the parameters say may not be importable here."""
+    while isinstance(fn, partial):
+        fn = fn.func
+    fn = inspect.unwrap(fn)
+    said = getattr(fn, "__annotations__", {}).get("return", Any)
     try:
-        kind = inspect.signature(fn, eval_str=True).return_annotation
-    except (NameError, TypeError, ValueError):
-        kind = Any
-    return TypeAdapter(Any if kind is inspect.Signature.empty else kind)
+        shown = SimpleNamespace(__annotations__={"return": said})
+        kind = get_type_hints(shown, getattr(fn, "__globals__", {}), include_extras=True)["return"]
+        return TypeAdapter(kind)
+    except (NameError, TypeError, PydanticUserError) as error:
+        raise InvalidInputError(
+            f"step {step!r}: the return annotation {said!r} of {fn!r} gives no JSON type: {error}",
+            hint="name a type that pydantic knows, defined at the module's top, or leave it out",
+        ) from error

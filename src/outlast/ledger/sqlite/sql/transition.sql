@@ -20,7 +20,7 @@ UPDATE job SET
   max_attempts = coalesce(:max_attempts, max_attempts),
   artifacts = CASE WHEN :artifact IS NULL THEN artifacts ELSE (
     SELECT json_insert(json_group_array(json(value)), '$[#]', json(:artifact))
-    FROM json_each(artifacts) WHERE json_extract(value, '$.name') <> json_extract(:artifact, '$.name')
+    FROM json_each(artifacts) WHERE json_extract(value, '$.name') IS NOT json_extract(:artifact, '$.name')
   ) END
 WHERE id = :id AND status = :source AND (:token IS NULL OR token = :token)
   AND NOT (:unless_cancelled AND cancel_requested_at IS NOT NULL)
