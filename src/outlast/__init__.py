@@ -4,15 +4,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from outlast.core.errors import OutlastError
-    from outlast.core.retry import Backoff
+    from outlast.core.retry import GIVE_UP, Backoff, Snooze
+    from outlast.core.signals import GiveUp, JobCancelled, Retry
     from outlast.sdk.app import Outlast
     from outlast.sdk.client import Client
     from outlast.sdk.context import Artifact, Job, SyncJob
     from outlast.sdk.handle import Handle
-    from outlast.sdk.signals import GiveUp, JobCancelled, Retry
     from outlast.sdk.sync import SyncOutlast
 
 __all__ = [
+    "GIVE_UP",
     "Artifact",
     "Backoff",
     "Client",
@@ -23,6 +24,7 @@ __all__ = [
     "Outlast",
     "OutlastError",
     "Retry",
+    "Snooze",
     "SyncJob",
     "SyncOutlast",
 ]
@@ -31,13 +33,15 @@ _HOMES = {
     "Artifact": "sdk.context",
     "Backoff": "core.retry",
     "Client": "sdk.client",
-    "GiveUp": "sdk.signals",
+    "GIVE_UP": "core.retry",
+    "GiveUp": "core.signals",
     "Handle": "sdk.handle",
     "Job": "sdk.context",
-    "JobCancelled": "sdk.signals",
+    "JobCancelled": "core.signals",
     "Outlast": "sdk.app",
     "OutlastError": "core.errors",
-    "Retry": "sdk.signals",
+    "Retry": "core.signals",
+    "Snooze": "core.retry",
     "SyncJob": "sdk.context",
     "SyncOutlast": "sdk.sync",
 }

@@ -15,10 +15,11 @@ from outlast.core.errors import (
     WaitTimeoutError,
 )
 from outlast.core.limits import RESULT_BYTES_MAX
+from outlast.core.retry import GIVE_UP
+from outlast.core.signals import GiveUp, JobCancelled, Retry
 from outlast.core.status import Status
 from outlast.sdk.app import Outlast
 from outlast.sdk.context import Job, SyncJob
-from outlast.sdk.signals import GiveUp, JobCancelled, Retry
 from outlast.sdk.sync import SyncOutlast
 from tests.worker.rig import (
     AT_ONCE,
@@ -119,7 +120,7 @@ async def test_retry_after_sets_the_delay(app):
 
 @pytest.mark.parametrize("how", [GiveUp("no hope"), KeyError("hopeless")])
 async def test_giving_up_spends_no_further_attempt(app, how):
-    @app.task(retries=5, give_up_on=(KeyError,))
+    @app.task(retries=5, on_error={KeyError: GIVE_UP})
     async def hopeless() -> None:
         raise how
 

@@ -9,10 +9,10 @@ import pytest
 
 from outlast.core.errors import JobCancelledError, JobFailedError, UnavailableError
 from outlast.core.job import Want
+from outlast.core.signals import JobCancelled
 from outlast.core.status import Status
 from outlast.sdk.app import Outlast
 from outlast.sdk.context import Job, SyncJob
-from outlast.sdk.signals import JobCancelled
 from outlast.sdk.submission import Options, new_job
 from tests.worker.rig import (
     AT_ONCE,

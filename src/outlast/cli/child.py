@@ -96,7 +96,7 @@ def main(arguments: list[str]) -> int:
         import uvloop  # only where it exists
 
         if kind == "job":
-            asyncio.run(serve(app.tasks, app.blobs, CLOCK))
+            asyncio.run(serve(app.tasks, app.blobs, CLOCK, ENTROPY))
             return 0
         uvloop.run(_work(app, settings, os.environ[MARK], [reference, raw]))
     except OutlastError as error:

@@ -36,7 +36,8 @@ def evolve(state: Folded | None, event: Event) -> Folded:
             )
         case "retrying" | "heartbeat-lost":
             status = Status.SCHEDULED if data["delay_us"] else Status.PENDING
-            return replace(state, status=status, lost=data.get("lost", state.lost))
+            used = data.get("attempts_used", state.attempt)
+            return replace(state, status=status, attempt=used, lost=data.get("lost", state.lost))
         case "released":
             return replace(state, status=Status.PENDING, attempt=data["attempt"])
         case "due":

@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Final
 
 from outlast.core.errors import InvalidInputError
@@ -51,6 +52,27 @@ def _bad_duration(field: str, value: object) -> InvalidInputError:
     return InvalidInputError(
         f"{field}: {message}, got {value!r:.80}", errors=[{"path": field, "message": message}]
     )
+
+
+def retry_after_us(text: str, now_us: int) -> int | None:
+    """Read a Retry-After header (RFC 9110, 10.2.3): seconds, or an HTTP date; None when neither.
+
+    >>> retry_after_us("120", now_us=0)
+    120000000
+    >>> retry_after_us("Thu, 01 Jan 1970 00:01:00 GMT", now_us=0)
+    60000000
+    """
+    text = text.strip()
+    if text.isascii() and text.isdigit():
+        return min(int(text[:12]) * SECOND, DURATION_MAX_US)
+    try:
+        moment = parsedate_to_datetime(text)
+    except (TypeError, ValueError):
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)  # an HTTP date is always in UTC
+    wait = (moment - _EPOCH) // timedelta(microseconds=1) - now_us
+    return min(max(0, wait), DURATION_MAX_US)
 
 
 def to_rfc3339(us: int) -> str:

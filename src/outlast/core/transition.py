@@ -39,15 +39,20 @@ def failed(
     backoff: Backoff,
     dice: float,
     after_us: int | None = None,
+    counts: bool = True,
 ) -> Transition:
     """Fail an attempt: another one after the backoff, or dead-letter when none is left.
 
     `error["retryable"]` False dead-letters at once. `dice` is a random number in [0, 1);
-    `after_us` overrides the backoff (a server's Retry-After, say).
+    `after_us` overrides the backoff (a server's Retry-After, say). With `counts` False the
+    attempt is not used up.
     """
-    if not error.get("retryable", True) or lease.attempt >= lease.max_attempts:
+    last = counts and lease.attempt >= lease.max_attempts
+    if last or not error.get("retryable", True):
         return _ended(lease, error)
     delay = backoff.delay_us(lease.attempt, dice) if after_us is None else after_us
+    if not counts:
+        return _snoozed(lease, error, delay)
     return Transition(
         lease.id,
         Status.PROCESSING,
@@ -57,6 +62,23 @@ def failed(
         json.dumps({"attempt": lease.attempt, "delay_us": delay, "error": error}),
         delay_us=delay,
         error=json.dumps(error),
+        unless_cancelled=True,
+    )
+
+
+def _snoozed(lease: Lease, error: dict[str, object], delay: int) -> Transition:
+    """Let the job come back later as if this attempt had not been; that is no error of it."""
+    used = lease.attempt - 1
+    said = {"attempt": lease.attempt, "attempts_used": used, "delay_us": delay}
+    return Transition(
+        lease.id,
+        Status.PROCESSING,
+        lease.token,
+        Status.SCHEDULED if delay else Status.PENDING,
+        "retrying",
+        json.dumps({**said, "reason": error.get("message")}),
+        delay_us=delay,
+        attempt=used,
         unless_cancelled=True,
     )
 

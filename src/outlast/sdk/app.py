@@ -9,7 +9,7 @@ from outlast.core.errors import InvalidInputError, KeyReusedError, NotFoundError
 from outlast.core.instant import duration_us
 from outlast.core.job import NewJob
 from outlast.core.limits import NAME_CHARS_MAX
-from outlast.core.retry import DEFAULT_BACKOFF, Backoff
+from outlast.core.retry import DEFAULT_BACKOFF, NO_RULES, Backoff, Rules
 from outlast.ledger import Ledger, open_ledger
 from outlast.sdk.handle import Handle
 from outlast.sdk.settings import Settings
@@ -145,7 +145,7 @@ class Outlast:
         timeout: Duration | None = None,
         priority: int = 0,
         backoff: Backoff = DEFAULT_BACKOFF,
-        give_up_on: tuple[type[BaseException], ...] = (),
+        on_error: Rules = NO_RULES,
         isolation: Literal["none", "process"] = "none",
     ) -> Callable[[Callable[P, Any]], TaskHandle[P, Any]]: ...
 
@@ -160,12 +160,13 @@ class Outlast:
         timeout: Duration | None = None,
         priority: int = 0,
         backoff: Backoff = DEFAULT_BACKOFF,
-        give_up_on: tuple[type[BaseException], ...] = (),
+        on_error: Rules = NO_RULES,
         isolation: Literal["none", "process"] = "none",
     ) -> Any:
         """Register a function as a task; `retries` is how often it is tried again after the first.
 
-        `timeout` bounds one attempt. Exceptions in `give_up_on` dead-letter the job at once.
+        `timeout` bounds one attempt. `on_error` says for exception classes what follows instead
+        of the backoff: another `Backoff`, a `Snooze`, or `GIVE_UP`, which dead-letters at once.
         `isolation="process"` runs each job in its own process, which a time limit can kill.
         """
         policy = Policy(
@@ -174,7 +175,7 @@ class Outlast:
             priority=priority,
             backoff=backoff,
             timeout_us=None if timeout is None else duration_us(timeout, field="timeout"),
-            give_up_on=give_up_on,
+            on_error=on_error,
             isolation=isolation,
         )
 

@@ -23,7 +23,7 @@ from outlast.core.limits import (
     PROGRESS_IDLE_US,
     STEP_RESULT_BYTES_MAX,
 )
-from outlast.sdk.signals import JobCancelled
+from outlast.core.signals import JobCancelled
 from outlast.sdk.threads import in_thread
 
 P = ParamSpec("P")

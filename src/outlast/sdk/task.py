@@ -19,7 +19,7 @@ from outlast.core.limits import (
     PRIORITY_MIN,
     RESULT_BYTES_MAX,
 )
-from outlast.core.retry import DEFAULT_BACKOFF, Backoff
+from outlast.core.retry import DEFAULT_BACKOFF, NO_RULES, Backoff, Rules, check_rules
 from outlast.sdk.context import Job, SyncJob
 from outlast.sdk.threads import in_thread
 
@@ -35,7 +35,7 @@ class Policy:
     timeout_us: int | None = None
     priority: int = 0
     backoff: Backoff = DEFAULT_BACKOFF
-    give_up_on: tuple[type[BaseException], ...] = ()
+    on_error: Rules = field(default_factory=lambda: NO_RULES)
     isolation: str = "none"
 
     def __post_init__(self) -> None:
@@ -50,6 +50,7 @@ class Policy:
             )
         if not 0 < len(self.queue) <= NAME_CHARS_MAX or not self.queue.isprintable():
             raise InvalidInputError(f"queue: expected a printable name, got {self.queue!r:.80}")
+        check_rules(self.on_error)
         if self.isolation not in {"none", "process"}:
             raise InvalidInputError(f"isolation: expected none or process, got {self.isolation!r}")
 

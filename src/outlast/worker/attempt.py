@@ -8,13 +8,14 @@ from typing import Final, Protocol
 from outlast.blobs.protocol import Blobs
 from outlast.core import transition
 from outlast.core.effects import Effects
-from outlast.core.errors import DriftError, InvalidInputError, LeaseLostError, NotFoundError
+from outlast.core.errors import LeaseLostError, NotFoundError
 from outlast.core.failure import describe
 from outlast.core.instant import to_rfc3339
 from outlast.core.job import Event, Lease, Transition
 from outlast.core.limits import SECOND
 from outlast.core.ports import Clock, Entropy
-from outlast.core.retry import DEFAULT_BACKOFF, Backoff
+from outlast.core.retry import DEFAULT_BACKOFF, Backoff, Course, Rules, course
+from outlast.core.signals import JobCancelled
 from outlast.ledger.protocol import Ledger
 
 # Why an attempt was told to stop, when it was not on request.
@@ -29,7 +30,7 @@ class RunPolicy(Protocol):
     @property
     def backoff(self) -> Backoff: ...
     @property
-    def give_up_on(self) -> tuple[type[BaseException], ...]: ...
+    def on_error(self) -> Rules: ...
 
 
 class Runnable(Protocol):
@@ -125,13 +126,10 @@ async def attempt(
         return _stopped(lease, effects.stop_reason)
     except Exception as error:  # noqa: BLE001 - whatever user code raises is this job's failure
         return _failed(effects, task, error, clock, entropy)
-    except BaseException as error:
-        # JobCancelled reaches here by name, because the worker may not import the sdk.
-        if type(error).__name__ == "JobCancelled":
-            return _stopped(lease, effects.stop_reason or "cancelled by its own task")
-        if isinstance(error, SystemExit):
-            return _failed(effects, task, error, clock, entropy)
-        raise
+    except JobCancelled:
+        return _stopped(lease, effects.stop_reason or "cancelled by its own task")
+    except SystemExit as error:
+        return _failed(effects, task, error, clock, entropy)
     return transition.completed(lease, result)
 
 
@@ -143,10 +141,11 @@ def _stopped(lease: Lease, reason: str) -> Transition | None:
     return transition.cancelled(lease, reason)
 
 
-def hopeless(task: Runnable | None) -> tuple[type[BaseException], ...]:
-    """Return the errors after which no later attempt can succeed."""
-    always: tuple[type[BaseException], ...] = (DriftError, InvalidInputError)
-    return always if task is None else (*always, *task.policy.give_up_on)
+def after_error(error: BaseException, task: Runnable | None, clock: Clock) -> Course:
+    """Say what follows an error of this task."""
+    if task is None:
+        return course(error, {}, DEFAULT_BACKOFF, clock.now_us())
+    return course(error, task.policy.on_error, task.policy.backoff, clock.now_us())
 
 
 def _failed(
@@ -157,18 +156,19 @@ def _failed(
     entropy: Entropy,
 ) -> Transition:
     lease = effects.lease
-    retryable = not isinstance(error, hopeless(task)) and type(error).__name__ != "GiveUp"
     if isinstance(error, asyncio.CancelledError) and not str(error):
         error = RuntimeError("the task was cancelled, though nobody asked the job to stop")
     if isinstance(error, TimeoutError) and not str(error) and lease.timeout_us is not None:
         error = TimeoutError(f"the attempt took longer than {lease.timeout_us / SECOND:g} s")
+    # An error from the job's own process was described and judged there.
+    next_ = getattr(error, "course", None) or after_error(error, task, clock)
     at = to_rfc3339(clock.now_us())
-    # An error from the job's own process was described there.
     described = getattr(error, "described", None)
     return transition.failed(
         lease,
-        described or describe(error, attempt=lease.attempt, at=at, retryable=retryable),
-        backoff=task.policy.backoff if task else DEFAULT_BACKOFF,
+        described or describe(error, attempt=lease.attempt, at=at, retryable=next_.again),
+        backoff=next_.backoff,
         dice=entropy.fraction(),
-        after_us=getattr(error, "after_us", None),
+        after_us=next_.after_us,
+        counts=next_.counts,
     )

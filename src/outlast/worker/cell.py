@@ -13,9 +13,10 @@ from outlast.core.errors import LeaseLostError
 from outlast.core.failure import describe
 from outlast.core.instant import to_rfc3339
 from outlast.core.job import Event, Lease
-from outlast.core.ports import Clock
+from outlast.core.ports import Clock, Entropy
+from outlast.core.signals import JobCancelled
 from outlast.worker import wire
-from outlast.worker.attempt import Runnable, hopeless
+from outlast.worker.attempt import Runnable, after_error
 
 
 class WiredEffects:
@@ -76,7 +77,9 @@ class WiredEffects:
         os._exit(1)  # no worker is left to answer to
 
 
-async def serve(tasks: Mapping[str, Runnable], blobs: Blobs, clock: Clock) -> None:
+async def serve(
+    tasks: Mapping[str, Runnable], blobs: Blobs, clock: Clock, entropy: Entropy
+) -> None:
     """Run the one job that the worker sends, and say how it ended."""
     sock = socket.socket(fileno=int(os.environ.pop(wire.FD)))
     reader, writer = await asyncio.open_connection(sock=sock, limit=wire.LINE_BYTES_MAX)
@@ -89,21 +92,14 @@ async def serve(tasks: Mapping[str, Runnable], blobs: Blobs, clock: Clock) -> No
     listening = asyncio.create_task(effects.listen(reader, work))
     try:
         wire.write(writer, op="done", result=await work)
-    except asyncio.CancelledError:
+    except (asyncio.CancelledError, JobCancelled):
         wire.write(writer, op="cancelled")
     except BaseException as error:  # noqa: BLE001 - whatever user code raises is told to the worker
-        if type(error).__name__ == "JobCancelled":
-            wire.write(writer, op="cancelled")
-        else:
-            described = describe(
-                error,
-                attempt=effects.lease.attempt,
-                at=to_rfc3339(clock.now_us()),
-                retryable=not isinstance(error, hopeless(task))
-                and type(error).__name__ != "GiveUp",
-            )
-            after = getattr(error, "after_us", None)
-            wire.write(writer, op="failed", error=described, after_us=after)
+        next_ = after_error(error, task, clock)
+        attempt, at = effects.lease.attempt, to_rfc3339(clock.now_us())
+        described = describe(error, attempt=attempt, at=at, retryable=next_.again)
+        told = wire.course_out(next_, attempt, entropy.fraction())
+        wire.write(writer, op="failed", error=described, course=told)
     await writer.drain()
     listening.cancel()
     writer.close()

@@ -10,6 +10,7 @@ from typing import Any
 
 from outlast.core.effects import Effects
 from outlast.core.errors import LeaseLostError
+from outlast.core.retry import Course
 from outlast.worker import wire
 from outlast.worker.attempt import Runnable, RunPolicy
 
@@ -23,10 +24,10 @@ class ProcessDied(Exception):
 class Described(Exception):
     """An error that was described where it was raised."""
 
-    def __init__(self, described: dict[str, object], after_us: int | None) -> None:
+    def __init__(self, described: dict[str, object], course: Course) -> None:
         super().__init__(str(described.get("message")))
         self.described = described
-        self.after_us = after_us
+        self.course = course
 
 
 class Isolated:
@@ -89,7 +90,7 @@ class Isolated:
                     result: str | None = message["result"]
                     return result
                 case "failed":
-                    raise Described(message["error"], message["after_us"])
+                    raise Described(message["error"], wire.course_in(message["course"]))
                 case "cancelled":
                     raise asyncio.CancelledError
                 case _:

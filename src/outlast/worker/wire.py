@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from outlast.core.job import Event, Lease
+from outlast.core.retry import Course
 
 LINE_BYTES_MAX: Final = 8 * 1024 * 1024
 FD: Final = "OUTLAST_CELL_FD"
@@ -40,3 +41,16 @@ def events_out(events: list[Event]) -> list[dict[str, Any]]:
 def events_in(values: list[dict[str, Any]]) -> list[Event]:
     """Read what `events_out` wrote."""
     return [Event(**value) for value in values]
+
+
+def course_out(course: Course, attempt: int, dice: float) -> dict[str, Any]:
+    """Write what follows an error; a backoff can hold a function, so its delay is written."""
+    after = course.after_us
+    if after is None:
+        after = course.backoff.delay_us(attempt, dice)
+    return {"again": course.again, "after_us": after, "counts": course.counts}
+
+
+def course_in(values: dict[str, Any]) -> Course:
+    """Read what `course_out` wrote."""
+    return Course(**values)
