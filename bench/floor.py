@@ -56,6 +56,7 @@ def _row(n: int) -> dict[str, object]:
         "now": now,
         "run_at": now,
         "expires_at": None,
+        "deadline_us": None,
         "timeout_us": None,
         "tenant": "",
         "task": "noop",

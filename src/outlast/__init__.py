@@ -8,9 +8,10 @@ if TYPE_CHECKING:
     from outlast.core.signals import GiveUp, JobCancelled, Retry
     from outlast.sdk.app import Outlast
     from outlast.sdk.client import Client
-    from outlast.sdk.context import Artifact, Job, SyncJob
+    from outlast.sdk.context import Artifact, Job
     from outlast.sdk.handle import Handle
     from outlast.sdk.sync import SyncOutlast
+    from outlast.sdk.sync_context import SyncJob
 
 __all__ = [
     "GIVE_UP",
@@ -42,7 +43,7 @@ _HOMES = {
     "OutlastError": "core.errors",
     "Retry": "core.signals",
     "Snooze": "core.retry",
-    "SyncJob": "sdk.context",
+    "SyncJob": "sdk.sync_context",
     "SyncOutlast": "sdk.sync",
 }
 

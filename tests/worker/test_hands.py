@@ -12,8 +12,9 @@ from outlast.core.job import Want
 from outlast.core.signals import JobCancelled
 from outlast.core.status import Status
 from outlast.sdk.app import Outlast
-from outlast.sdk.context import Job, SyncJob
+from outlast.sdk.context import Job
 from outlast.sdk.submission import Options, new_job
+from outlast.sdk.sync_context import SyncJob
 from tests.worker.rig import (
     AT_ONCE,
     DEADLINE_S,
@@ -244,7 +245,7 @@ async def test_an_abandoned_thread_of_a_timed_out_attempt_does_not_disturb_the_n
     loop = asyncio.get_running_loop()
     told = []
 
-    @app.task(name="slow", retries=3, timeout=0.3, backoff=AT_ONCE)
+    @app.task(name="slow", retries=3, timeout=0.3, grace=0, backoff=AT_ONCE)
     def slow(job: SyncJob) -> str:
         if job.attempt == 1:
             asyncio.run_coroutine_threadsafe(first_may_go.wait(), loop).result()
@@ -262,8 +263,12 @@ async def test_an_abandoned_thread_of_a_timed_out_attempt_does_not_disturb_the_n
 
     handle = await slow.submit()
     async with running(app), asyncio.timeout(DEADLINE_S):
-        await second_runs.wait()
-        first_may_go.set()
+        await has_event(app, handle, "retrying")
+        # The process with that thread takes no more jobs: another one goes on.
+        async with running(app):
+            await second_runs.wait()
+            first_may_go.set()
+            await handle.result(DEADLINE_S)
         assert await handle.result(DEADLINE_S) == "attempt 2"
     logs = [json.loads(e.data) for e in await app.ledger.history(handle.id, type="log")]
     assert [line["message"] for line in logs] == ["from the living"]

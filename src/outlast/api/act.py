@@ -38,10 +38,8 @@ async def _shown(context: Context, job_id: str, who: Caller) -> Response:
 async def cancel(context: Context, request: Request, who: Caller) -> Response:
     """Ask a job to stop: at once when it was not started, else its worker stops it."""
     job = await context.job(request.path_params["id"], who)
-    try:
-        await context.app.handle(job.id).cancel()
-    except ConflictError as error:
-        raise AlreadyTerminalError(error.message, job_status=job.status) from error
+    if job.status.terminal or await context.app.handle(job.id).cancel() == "too-late":
+        raise AlreadyTerminalError(f"job {job.id} has ended already", job_status=job.status)
     return await _shown(context, job.id, who)
 
 

@@ -136,8 +136,11 @@ def record_of(job: NewJob, at_us: int) -> JobRecord:
         submitted_at=at_us, run_at=max(run_at, at_us), started_at=None, finished_at=None,
         expires_at=None if job.expires_in_us is None else at_us + job.expires_in_us,
         cancel_requested_at=None, timeout_us=job.timeout_us, holder=None,
+        deadline_us=job.deadline_us,
+        deadline_at=None if job.deadline_us is None else at_us + job.deadline_us,
         concurrency_key=job.concurrency_key, key=job.key, tags=job.tags, notify=job.notify,
         progress=None, result=None, error=None, artifacts="[]",
+        cursor=None,
     )  # fmt: skip
 
 

@@ -15,8 +15,8 @@ from outlast.sdk.load import load_app
 from outlast.sdk.settings import Settings
 from outlast.system import CLOCK, ENTROPY
 from outlast.upkeep.deathwatch import MARK
-from outlast.worker.attempt import Runnable
 from outlast.worker.cell import serve
+from outlast.worker.effects import Runnable
 from outlast.worker.isolated import Isolated
 from outlast.worker.lifeline import die_with_parent
 from outlast.worker.pool import Pool, PoolConfig
@@ -60,6 +60,11 @@ async def _work(app: Outlast, settings: Settings, holder: str, own: list[str]) -
         await app.ledger.put("worker", holder, None)
     finally:
         await app.close()
+    if pool.is_worn:
+        # Something here ignores every wish to stop; the supervisor starts a fresh process.
+        print(f"worker {holder}: replaced, because a job would not stop", file=sys.stderr)
+        sys.stderr.flush()
+        os._exit(0)
 
 
 def _serve(app: Outlast, settings: Settings) -> None:

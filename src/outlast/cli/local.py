@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from outlast.cli.backend import Doc, Listing
 from outlast.core import transition
-from outlast.core.errors import InvalidInputError, NotFoundError
+from outlast.core.errors import ConflictError, InvalidInputError, NotFoundError
 from outlast.core.identity import is_uuid
 from outlast.core.instant import from_rfc3339, to_rfc3339
 from outlast.core.job import Filter, JobRecord, Page
@@ -68,7 +68,10 @@ class LedgerBackend:
 
     async def cancel(self, job_id: str) -> Doc:
         await self._record(job_id)
-        await self._app.handle(job_id).cancel()
+        handle = self._app.handle(job_id)
+        status = (await handle.record()).status
+        if status.terminal or await handle.cancel() == "too-late":
+            raise ConflictError(f"job {job_id} has ended already")
         return await self.job(job_id)
 
     async def retry(self, job_id: str) -> Doc:

@@ -1,5 +1,6 @@
 """What a running task may do to the world, as a protocol: the task's context needs nothing else."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -19,6 +20,14 @@ class Effects(Protocol):
         """Write an event durably; raise LeaseLostError when the job is no longer ours."""
         ...
 
+    async def save(self, cursor: str) -> None:
+        """Keep how far the job is, in place of what was kept; raise LeaseLostError likewise."""
+        ...
+
+    async def cursor(self) -> str | None:
+        """Return what was kept last, in this attempt or an earlier one."""
+        ...
+
     async def events(self, type_: str) -> list[Event]:
         """Return this job's events of one type, oldest first, from all attempts."""
         ...
@@ -35,8 +44,28 @@ class Effects(Protocol):
         """Return a stored file."""
         ...
 
+    def pulse(self) -> None:
+        """Note a sign of progress, which may not be worth an event; from any thread."""
+        ...
+
+    def shield(self, *, on: bool) -> None:
+        """Begin or end a section that a wish to stop does not interrupt."""
+        ...
+
     def stopping(self) -> bool:
         """Whether the task was asked to stop."""
+        ...
+
+    def draining(self) -> bool:
+        """Whether the worker is about to stop, so that a job that can go on later should end."""
+        ...
+
+    def when_draining(self, call: Callable[[], None]) -> None:
+        """Call this when the worker is about to stop."""
+        ...
+
+    def killed(self) -> None:
+        """Note that the attempt was ended by force."""
         ...
 
     def elapsed_us(self) -> int:

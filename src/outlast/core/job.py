@@ -22,6 +22,7 @@ class NewJob:
     max_attempts: int = ATTEMPTS_DEFAULT
     timeout_us: int | None = None
     expires_in_us: int | None = None
+    deadline_us: int | None = None  # for the whole job, from its submit or redrive
     concurrency_key: str | None = None
     tags: str = "[]"  # a JSON array of strings
     notify: str = "[]"  # a JSON array of targets
@@ -65,6 +66,8 @@ class JobRecord:
     expires_at: int | None
     cancel_requested_at: int | None
     timeout_us: int | None
+    deadline_us: int | None
+    deadline_at: int | None
     holder: str | None
     concurrency_key: str | None
     key: str | None
@@ -74,6 +77,7 @@ class JobRecord:
     result: str | None
     error: str | None
     artifacts: str
+    cursor: str | None  # how far a resumable job is; changes without an event
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +100,7 @@ class Lease:
     tenant: str
     holder: str
     submitted_at: int
+    deadline_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +141,7 @@ class Filter:
     submitted_before: int | None = None
     due_before: int | None = None
     expired_before: int | None = None
+    overdue_before: int | None = None  # waits, and its deadline passed before that
     fingerprint: str | None = None  # of the error
     ahead_of: str | None = None  # would be claimed before this job
     discarded: bool | None = None
@@ -175,7 +181,7 @@ class Transition:
     source: Status
     token: int | None
     target: Status | None
-    event: str
+    event: str  # empty: nothing worth telling happened
     data: str = "{}"
     delay_us: int = 0  # from the store's now to the job's run_at
     attempt: int | None = None
@@ -190,6 +196,7 @@ class Transition:
     priority: int | None = None
     queue: str | None = None
     max_attempts: int | None = None
+    cursor: str | None = None
     discard: bool = False
 
 

@@ -25,8 +25,10 @@ TERMINAL: Final = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED})
 UNSTARTED: Final = frozenset({Status.SCHEDULED, Status.PENDING, Status.WAITING})
 
 ARROWS: Final[dict[Status, frozenset[Status]]] = {
-    Status.SCHEDULED: frozenset({Status.PENDING, Status.CANCELLED}),
-    Status.PENDING: frozenset({Status.PROCESSING, Status.SCHEDULED, Status.CANCELLED}),
+    Status.SCHEDULED: frozenset({Status.PENDING, Status.CANCELLED, Status.FAILED}),
+    Status.PENDING: frozenset(
+        {Status.PROCESSING, Status.SCHEDULED, Status.CANCELLED, Status.FAILED}
+    ),
     Status.WAITING: frozenset({Status.PENDING, Status.SCHEDULED, Status.CANCELLED, Status.FAILED}),
     Status.PROCESSING: frozenset(
         {

@@ -32,6 +32,11 @@ def amended(
     )
 
 
+def saved(lease: Lease, cursor: str) -> Transition:
+    """Keep how far a leased job is: no event, because only the last one is ever of use."""
+    return Transition(lease.id, Status.PROCESSING, lease.token, None, "", cursor=cursor)
+
+
 def failed(
     lease: Lease,
     error: dict[str, object],
@@ -40,17 +45,20 @@ def failed(
     dice: float,
     after_us: int | None = None,
     counts: bool = True,
+    now_us: int = 0,
 ) -> Transition:
     """Fail an attempt: another one after the backoff, or dead-letter when none is left.
 
     `error["retryable"]` False dead-letters at once. `dice` is a random number in [0, 1);
     `after_us` overrides the backoff (a server's Retry-After, say). With `counts` False the
-    attempt is not used up.
+    attempt is not used up. There is no other attempt after the job's deadline.
     """
     last = counts and lease.attempt >= lease.max_attempts
     if last or not error.get("retryable", True):
         return _ended(lease, error)
     delay = backoff.delay_us(lease.attempt, dice) if after_us is None else after_us
+    if lease.deadline_at is not None and now_us + delay >= lease.deadline_at:
+        return _ended(lease, {**error, "retryable": False, "hint": "no time left for another try"})
     if not counts:
         return _snoozed(lease, error, delay)
     return Transition(
@@ -140,15 +148,15 @@ def released(lease: Lease) -> Transition:
     )
 
 
-def cancelled(lease: Lease, reason: str) -> Transition:
-    """End a leased job that was asked to stop."""
+def cancelled(lease: Lease, reason: str, *, killed: bool = False) -> Transition:
+    """End a leased job that was asked to stop, or that had to be made to."""
     return Transition(
         lease.id,
         Status.PROCESSING,
         lease.token,
         Status.CANCELLED,
         "cancelled",
-        json.dumps({"reason": reason}),
+        json.dumps({"reason": reason, "outcome": "killed" if killed else "cancelled"}),
     )
 
 
@@ -191,6 +199,21 @@ def discarded(job_id: str, reason: str) -> Transition:
 def due(record: JobRecord) -> Transition:
     """Make a scheduled job runnable."""
     return Transition(record.id, Status.SCHEDULED, None, Status.PENDING, "due")
+
+
+def overdue(record: JobRecord, at: str) -> Transition:
+    """Fail a job that waits and whose deadline has passed."""
+    error = {
+        "type": "DeadlineError",
+        "message": "the job's deadline has passed",
+        "attempt": record.attempt,
+        "at": at,
+        "retryable": False,
+    }
+    data = json.dumps({"error": error})
+    return Transition(
+        record.id, record.status, None, Status.FAILED, "failed", data, error=json.dumps(error)
+    )
 
 
 def expired(record: JobRecord) -> Transition:

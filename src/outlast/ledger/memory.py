@@ -235,7 +235,10 @@ class MemoryLedger:
                 cancel_requested=asked_to_stop,
             )
         changed = rows.changed(row, change, now)
-        self._append(changed, change.event, now, change.data)
+        if change.event:
+            self._append(changed, change.event, now, change.data)
+        else:
+            self._jobs[row.id] = changed
         if change.rerun:
             self._discarded.discard(row.id)
         elif change.discard:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from outlast.core.job import Filter, JobRecord, Lease, NewJob, Transition
-from outlast.core.status import Status
+from outlast.core.status import UNSTARTED, Status
 
 T = TypeVar("T")
 
@@ -38,6 +38,8 @@ def first_row(job: NewJob, number: int, now: int) -> JobRecord:
         expires_at=None if job.expires_in_us is None else now + job.expires_in_us,
         cancel_requested_at=None,
         timeout_us=job.timeout_us,
+        deadline_us=job.deadline_us,
+        deadline_at=None if job.deadline_us is None else now + job.deadline_us,
         holder=None,
         concurrency_key=job.concurrency_key,
         key=job.key,
@@ -47,6 +49,7 @@ def first_row(job: NewJob, number: int, now: int) -> JobRecord:
         result=None,
         error=None,
         artifacts="[]",
+        cursor=None,
     )
 
 
@@ -56,7 +59,8 @@ def changed(row: JobRecord, change: Transition, now: int) -> JobRecord:
     after = replace(
         row,
         status=status,
-        seq=row.seq + 1,
+        seq=row.seq + 1 if change.event else row.seq,
+        cursor=_either(change.cursor, row.cursor),
         attempt=_either(change.attempt, row.attempt),
         lost=_either(change.lost, row.lost),
         error=_either(change.error, row.error),
@@ -84,6 +88,7 @@ def changed(row: JobRecord, change: Transition, now: int) -> JobRecord:
             cancel_requested_at=None,
             progress=None,
             result=None,
+            deadline_at=None if row.deadline_us is None else now + row.deadline_us,
         )
     return after
 
@@ -130,6 +135,7 @@ def lease(row: JobRecord) -> Lease:
         tenant=row.tenant,
         holder=row.holder or "",
         submitted_at=row.submitted_at,
+        deadline_at=row.deadline_at,
     )
 
 
@@ -165,6 +171,12 @@ def matches(row: JobRecord, where: Filter) -> bool:
             where.due_before is None
             or (row.status is Status.SCHEDULED and row.run_at <= where.due_before),
             where.expired_before is None or _never_started(row, where.expired_before),
+            where.overdue_before is None
+            or (
+                row.deadline_at is not None
+                and row.deadline_at <= where.overdue_before
+                and row.status in UNSTARTED
+            ),
             where.fingerprint is None or fingerprint(row) == where.fingerprint,
         )
     )

@@ -143,6 +143,9 @@ class Outlast:
         queue: str = "default",
         retries: int = 3,
         timeout: Duration | None = None,
+        deadline: Duration | None = None,
+        stall_after: Duration | None = None,
+        grace: Duration = "10s",
         priority: int = 0,
         backoff: Backoff = DEFAULT_BACKOFF,
         on_error: Rules = NO_RULES,
@@ -158,6 +161,9 @@ class Outlast:
         queue: str = "default",
         retries: int = 3,
         timeout: Duration | None = None,
+        deadline: Duration | None = None,
+        stall_after: Duration | None = None,
+        grace: Duration = "10s",
         priority: int = 0,
         backoff: Backoff = DEFAULT_BACKOFF,
         on_error: Rules = NO_RULES,
@@ -165,8 +171,11 @@ class Outlast:
     ) -> Any:
         """Register a function as a task; `retries` is how often it is tried again after the first.
 
-        `timeout` bounds one attempt. `on_error` says for exception classes what follows instead
-        of the backoff: another `Backoff`, a `Snooze`, or `GIVE_UP`, which dead-letters at once.
+        `timeout` bounds one attempt, `deadline` the whole job from its submit, and `stall_after`
+        the time without a sign of progress; there is none of them unless given. An attempt that
+        must stop has `grace` to do so; then its process is killed, or replaced. `on_error` says for
+        exception classes what follows instead of the backoff: another `Backoff`, a `Snooze`, or
+        `GIVE_UP`, which dead-letters at once.
         `isolation="process"` runs each job in its own process, which a time limit can kill.
         """
         policy = Policy(
@@ -176,6 +185,9 @@ class Outlast:
             backoff=backoff,
             timeout_us=None if timeout is None else duration_us(timeout, field="timeout"),
             on_error=on_error,
+            deadline_us=None if deadline is None else duration_us(deadline, field="deadline"),
+            stall_us=None if stall_after is None else duration_us(stall_after, field="stall_after"),
+            grace_us=duration_us(grace, field="grace"),
             isolation=isolation,
         )
 

@@ -1,10 +1,10 @@
 """The job as its task sees it: progress, steps, files, logs, and the token that fences them."""
 
-import asyncio
 import inspect
 import json
 import mimetypes
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,7 +23,8 @@ from outlast.core.limits import (
     PROGRESS_IDLE_US,
     STEP_RESULT_BYTES_MAX,
 )
-from outlast.core.signals import JobCancelled
+from outlast.core.signals import HandBack, JobCancelled
+from outlast.sdk.resume import Cursor, Loop, keeps, rest_of_either
 from outlast.sdk.threads import in_thread
 
 P = ParamSpec("P")
@@ -46,10 +47,12 @@ class Job:
     def __init__(self, effects: Effects) -> None:
         self._effects = effects
         self._steps: dict[str, str] | None = None
-        self._seen: set[str] = set()
+        self._seen: set[tuple[str, str]] = set()
         self._told_at: int | None = None
         self._told: tuple[float, str | None] = (-1.0, None)
         self._lines = 0
+        self._shields = 0
+        self._cursor = Cursor(effects)
 
     @property
     def id(self) -> str:
@@ -73,6 +76,7 @@ class Job:
 
     def progress(self, done: float, total: float | None = None, message: str | None = None) -> None:
         """Say how far the job is, from any thread; written at most four times a second."""
+        self._effects.pulse()
         now = self._effects.elapsed_us()
         step = abs(done - self._told[0]) / total if total else 1.0
         last = total is not None and done >= total
@@ -98,10 +102,88 @@ class Job:
         if total is not None:
             self.progress(total, total, message)
 
+    @property
+    def draining(self) -> bool:
+        """Whether the worker is about to stop: a job that can go on later should raise HandBack."""
+        return self._effects.draining()
+
     def check(self) -> None:
-        """Raise JobCancelled when the job was asked to stop."""
-        if self._effects.stopping():
+        """Raise JobCancelled when the job was asked to stop, unless a shield is up."""
+        if self._effects.stopping() and not self._shields:
             raise JobCancelled
+
+    @asynccontextmanager
+    async def shield(self) -> AsyncIterator[None]:
+        """Protect a critical section: a wish to stop takes effect at its end.
+
+        It must be shorter than the task's `grace`, after which the job is stopped by force.
+        """
+        with self._shielded():
+            self._effects.shield(on=True)
+            try:
+                yield
+            finally:
+                self._effects.shield(on=False)
+
+    @contextmanager
+    def _shielded(self) -> Iterator[None]:
+        self.check()
+        self._shields += 1
+        try:
+            yield
+        finally:
+            self._shields -= 1
+
+    async def resume(
+        self,
+        items: Iterable[T] | AsyncIterable[T],
+        *,
+        every: int = 100,
+        name: str = "items",
+        message: str | None = None,
+        total: int | None = None,
+    ) -> AsyncIterator[T]:
+        """Iterate so that a later attempt goes on after the items that were done.
+
+        How many are done is kept every `every` items and when the worker is about to stop, which
+        ends the attempt: the job goes on elsewhere, from its place in the queue. A crash repeats
+        at most `every` items. The items must come in the same order each time. Raises DriftError
+        when fewer are there than were done.
+        """
+        loop = self._loop(items, every, name, total)
+        await loop.begin()
+        async for item in rest_of_either(items, loop.done):
+            if self.draining:
+                await loop.keep()
+                raise HandBack
+            self.check()
+            yield item
+            if loop.step():
+                await loop.keep()
+            self.progress(loop.done, loop.total, message)
+        await loop.keep()
+
+    def _loop(self, items: object, every: int, name: str, total: int | None) -> Loop:
+        return Loop(self._cursor, self._once("loop", name), every, items, total)
+
+    async def remember(self, name: str, value: Any) -> None:
+        """Keep a small JSON value, in place of the last one of that name: where to go on, say."""
+        self.check()
+        await self._cursor.write(f"={name}", value)
+
+    async def recall(self, name: str, default: Any = None) -> Any:
+        """Return what was remembered last under a name, in this attempt or an earlier one."""
+        kept = await self._cursor.read(f"={name}")
+        return default if kept is None else kept
+
+    def _once(self, what: str, name: str) -> str:
+        if not 0 < len(name) <= NAME_CHARS_MAX or (what, name) in self._seen:
+            raise InvalidInputError(
+                f"{what} {name!r:.80}: expected a name of 1–{NAME_CHARS_MAX} characters, "
+                "used once in a job"
+            )
+        self._seen.add((what, name))
+        return name
 
     def log(self, text: str, **fields: object) -> None:
         """Keep a line with the job; from any thread, without waiting."""
@@ -128,27 +210,17 @@ class Job:
         the stored result no longer fits it, InvalidInputError for an annotation that says nothing.
         """
         self.check()
-        if not 0 < len(name) <= NAME_CHARS_MAX or name in self._seen:
-            raise InvalidInputError(
-                f"step {name!r:.80}: expected a name of 1–{NAME_CHARS_MAX} characters, "
-                "used once in a job"
-            )
-        self._seen.add(name)
+        self._once("step", name)
         if self._steps is None:
             self._steps = await self._stored()
         adapter = _adapter(name, fn)
         if name in self._steps:
-            try:
-                return adapter.validate_json(self._steps[name])
-            except ValueError as error:
-                raise DriftError(
-                    f"step {name!r} of job {self.id}: the stored result no longer fits {fn!r}"
-                ) from error
+            return self._replayed(name, adapter, fn)
         result: Any
         if inspect.iscoroutinefunction(fn):
             result = await fn(*args, **kwargs)
         else:
-            result = await in_thread(fn, *args, **kwargs)
+            result = await in_thread(self._effects.stopping, fn, *args, **kwargs)
             if inspect.isawaitable(result):
                 result = await result
         raw = adapter.dump_json(result)
@@ -162,6 +234,20 @@ class Job:
         await self._effects.amend("step", f'{{"name": {json.dumps(name)}, "result": {stored}}}')
         self._steps[name] = stored
         return result
+
+    def _replayed(self, name: str, adapter: TypeAdapter[Any], fn: Callable[..., Any]) -> Any:
+        assert self._steps is not None  # noqa: S101 - the caller looked it up
+        stored, cause = self._steps[name], None
+        try:
+            result = adapter.validate_json(stored)
+            if keeps(from_json(stored), from_json(adapter.dump_json(result))):
+                return result
+        except ValueError as error:
+            cause = error
+        raise DriftError(
+            f"step {name!r} of job {self.id}: the stored result no longer fits {fn!r}",
+            hint="give a step whose result has another meaning another name",
+        ) from cause
 
     async def _stored(self) -> dict[str, str]:
         lease = self._effects.lease
@@ -189,36 +275,6 @@ class Job:
             if artifact["name"] == name:
                 return await self._effects.fetch(artifact["blob"])
         raise NotFoundError(f"job {self.id} has no artifact {name!r:.80}")
-
-
-class SyncJob:
-    """The same for a plain function, which runs in a thread: methods return when done."""
-
-    def __init__(self, job: Job, loop: asyncio.AbstractEventLoop) -> None:
-        self._job = job
-        self._loop = loop
-        self.progress = job.progress
-        self.track = job.track
-        self.log = job.log
-        self.check = job.check
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._job, name)  # id, attempt, token, idempotency_key
-
-    def step(self, name: str, fn: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run a function once in the job's life; see `Job.step`."""
-        return cast("R", self._wait(self._job.step(name, fn, *args, **kwargs)))
-
-    def save(self, name: str, data: bytes | Path) -> Artifact:
-        """Keep a file with the job; see `Job.save`."""
-        return cast("Artifact", self._wait(self._job.save(name, data)))
-
-    def load(self, name: str) -> bytes:
-        """Return a file that this job saved; see `Job.load`."""
-        return cast("bytes", self._wait(self._job.load(name)))
-
-    def _wait(self, work: Any) -> Any:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
 
 def _adapter(step: str, fn: Callable[..., Any]) -> TypeAdapter[Any]:

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic_core import from_json
 
@@ -21,6 +21,8 @@ from outlast.system import CLOCK
 
 if TYPE_CHECKING:
     from outlast.sdk.app import Outlast
+
+Outcome = Literal["cancelled", "cancelling", "killed", "too-late"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,21 +113,39 @@ class Handle:
                 return
             await self._app.ledger.bell.wait(SWEEP_US / SECOND)
 
-    async def cancel(self, reason: str = "cancelled by request") -> str:
-        """Ask the job to stop; return `cancelled`, or `cancelling` while it still runs.
+    async def cancel(
+        self, reason: str = "cancelled by request", *, timeout: float | None = None
+    ) -> Outcome:
+        """Ask the job to stop, and say what came of it.
 
-        Raises ConflictError when it has ended already.
+        The wish is durable: it needs no worker to be there. Returns `cancelled` when the job was
+        not started or stopped by itself, `killed` when it had to be made to, `too-late` when it
+        had ended otherwise before, and `cancelling` while it still runs. With `timeout`, in
+        seconds, waits for one of the first three; raises WaitTimeoutError when none came.
         """
         while True:
             job = await self.record()
             change = transition.cancel(self.id, job.status, reason=reason)
+            if job.status is Status.CANCELLED:
+                return await self._stopped(None)
             if change is None:
-                raise ConflictError(f"job {self.id} has ended already: {job.status}")
+                return "too-late"
             (verdict,) = await self._app.ledger.commit([change])
-            if verdict.accepted:
-                return "cancelled" if change.target is Status.CANCELLED else "cancelling"
-            if verdict.cancel_requested and verdict.status is Status.PROCESSING:
-                return "cancelling"
+            if verdict.accepted and change.target is Status.CANCELLED:
+                return "cancelled"
+            if verdict.accepted or (verdict.cancel_requested and verdict.status is job.status):
+                break
+        return "cancelling" if timeout is None else await self._stopped(timeout)
+
+    async def _stopped(self, timeout: float | None) -> Outcome:
+        try:
+            await self.result(timeout)
+        except JobCancelledError:
+            ends = await self._app.ledger.history(self.id, type="cancelled")
+            return "killed" if from_json(ends[-1].data).get("outcome") == "killed" else "cancelled"
+        except JobFailedError:
+            pass
+        return "too-late"
 
     async def retry(self) -> None:
         """Run a failed or cancelled job again; raise ConflictError otherwise."""

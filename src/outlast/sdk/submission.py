@@ -37,6 +37,7 @@ class Options:
     run_at: str | datetime | None = None
     max_attempts: int | None = None
     timeout: Duration | None = None
+    deadline: Duration | None = None
     expires_in: Duration | None = None
     concurrency_key: str | None = None
     tags: list[str] | tuple[str, ...] | None = None
@@ -104,6 +105,7 @@ def new_job(
             priority=policy.priority,
             max_attempts=policy.max_attempts,
             timeout_us=policy.timeout_us,
+            deadline_us=policy.deadline_us,
             max_depth=max_depth,
         )
     problems = _Problems()
@@ -132,6 +134,7 @@ def new_job(
         run_at_us=times["run_at"],
         max_attempts=options.max_attempts or policy.max_attempts,
         timeout_us=policy.timeout_us if times["timeout"] is None else times["timeout"],
+        deadline_us=policy.deadline_us if times["deadline"] is None else times["deadline"],
         expires_in_us=times["expires_in"],
         concurrency_key=options.concurrency_key,
         tags=json.dumps(list(options.tags or ())),
@@ -147,7 +150,7 @@ def _times(options: Options, problems: _Problems) -> dict[str, int | None]:
         problems.say("run_at", "expected one of delay and run_at, got both")
     times = {
         name: problems.duration(name, getattr(options, name))
-        for name in ("delay", "timeout", "expires_in")
+        for name in ("delay", "timeout", "deadline", "expires_in")
     }
     return {**times, "run_at": problems.instant("run_at", options.run_at)}
 
@@ -198,6 +201,7 @@ def _fingerprint(task: str, args: str, options: Options) -> str:
         options.run_at,
         options.max_attempts,
         options.timeout,
+        options.deadline,
         options.expires_in,
         options.concurrency_key,
         list(options.tags or ()),

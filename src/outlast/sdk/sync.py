@@ -79,6 +79,6 @@ class SyncHandle:
         """Wait for the job's end and return its result; see `Handle.result`."""
         return self._jobs.wait(self._handle.result(timeout))
 
-    def cancel(self) -> str:
+    def cancel(self, timeout: float | None = None) -> str:
         """Ask the job to stop; see `Handle.cancel`."""
-        return self._jobs.wait(self._handle.cancel())
+        return self._jobs.wait(self._handle.cancel(timeout=timeout))

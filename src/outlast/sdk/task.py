@@ -18,9 +18,11 @@ from outlast.core.limits import (
     PRIORITY_MAX,
     PRIORITY_MIN,
     RESULT_BYTES_MAX,
+    SECOND,
 )
 from outlast.core.retry import DEFAULT_BACKOFF, NO_RULES, Backoff, Rules, check_rules
-from outlast.sdk.context import Job, SyncJob
+from outlast.sdk.context import Job
+from outlast.sdk.sync_context import SyncJob
 from outlast.sdk.threads import in_thread
 
 _FORBID: Final = ConfigDict(extra="forbid", arbitrary_types_allowed=False)
@@ -37,6 +39,9 @@ class Policy:
     backoff: Backoff = DEFAULT_BACKOFF
     on_error: Rules = field(default_factory=lambda: NO_RULES)
     isolation: str = "none"
+    deadline_us: int | None = None
+    stall_us: int | None = None
+    grace_us: int = 10 * SECOND
 
     def __post_init__(self) -> None:
         """Refuse what could not be kept, when the task is registered and not when it runs."""
@@ -164,9 +169,9 @@ class Task:
 
     async def _in_thread(self, effects: Effects, kwargs: dict[str, Any]) -> Any:
         if self._context is None:
-            return await in_thread(self.fn, **kwargs)
+            return await in_thread(effects.stopping, self.fn, **kwargs)
         job = SyncJob(Job(effects), asyncio.get_running_loop())
-        return await in_thread(self.fn, job, **kwargs)
+        return await in_thread(effects.stopping, self.fn, job, **kwargs)
 
 
 def _located(entry: Any) -> dict[str, str]:

@@ -15,8 +15,14 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-async def in_thread(fn: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-    """Call a plain function in a thread of its own; an abandoned one does not hold up the exit."""
+async def in_thread(
+    stopping: Callable[[], bool], fn: Callable[..., T], /, *args: Any, **kwargs: Any
+) -> T:
+    """Call a plain function in a thread of its own; an abandoned one does not hold up the exit.
+
+    A thread can't be interrupted. When the job is to stop, the first cancellation waits for the
+    thread to see that and end, and the second one leaves it.
+    """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
     call = partial(copy_context().run, fn, *args, **kwargs)
@@ -40,4 +46,9 @@ async def in_thread(fn: Callable[..., T], *args: Any, **kwargs: Any) -> T:
             loop.call_soon_threadsafe(settle, result, error)
 
     Thread(target=work, name=f"outlast-{getattr(fn, '__name__', 'call')}", daemon=True).start()
-    return await future
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        if future.done() or not stopping():
+            raise
+        return await future

@@ -56,11 +56,17 @@ class Upkeep:
         return min([*waits, SWEEP_US]) / SECOND + MILLISECOND / SECOND
 
     async def expire(self, now: int | None = None) -> None:
-        """End the jobs that were not started in time."""
+        """End the jobs that were not started, or not done, in time."""
         where = Filter(expired_before=now or self._clock.now_us())
         late = await self._ledger.find(where, Page(limit=_BATCH, oldest_first=True))
         if late:
             await self._ledger.commit([transition.expired(job) for job in late], now=now)
+        moment = now or self._clock.now_us()
+        where = Filter(overdue_before=moment)
+        over = await self._ledger.find(where, Page(limit=_BATCH, oldest_first=True))
+        if over:
+            at = to_rfc3339(moment)
+            await self._ledger.commit([transition.overdue(job, at) for job in over], now=now)
 
     async def reap(self, now: int | None = None) -> int:
         """Take the jobs of dead workers back; return how many.

@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,12 @@ from outlast.core.errors import LeaseLostError
 from outlast.core.failure import describe
 from outlast.core.instant import to_rfc3339
 from outlast.core.job import Event, Lease
+from outlast.core.limits import PROGRESS_EVERY_US
 from outlast.core.ports import Clock, Entropy
-from outlast.core.signals import JobCancelled
+from outlast.core.signals import HandBack, JobCancelled
 from outlast.worker import wire
-from outlast.worker.attempt import Runnable, after_error
+from outlast.worker.attempt import after_error
+from outlast.worker.effects import Runnable
 
 
 class WiredEffects:
@@ -31,7 +33,11 @@ class WiredEffects:
         self._loop = asyncio.get_running_loop()
         self._ids = itertools.count()
         self._asked: dict[int, asyncio.Future[Any]] = {}
-        self._stop = False
+        self._stop = self._drain = False
+        self._on_drain: list[Callable[[], None]] = []
+        self._shields = 0
+        self._told_us = clock.elapsed_us()
+        self._work: asyncio.Future[Any] | None = None
         self.elapsed_us = clock.elapsed_us
 
     def note(self, event: str, data: str, *, progress: str | None = None) -> None:
@@ -40,6 +46,13 @@ class WiredEffects:
 
     async def amend(self, event: str, data: str, *, artifact: str | None = None) -> None:
         await self._ask("amend", event=event, data=data, artifact=artifact)
+
+    async def save(self, cursor: str) -> None:
+        await self._ask("save", cursor=cursor)
+
+    async def cursor(self) -> str | None:
+        found: str | None = await self._ask("cursor")
+        return found
 
     async def events(self, type_: str) -> list[Event]:
         return wire.events_in(await self._ask("events", type=type_))
@@ -55,8 +68,31 @@ class WiredEffects:
     async def fetch(self, blob: str) -> bytes:
         return await self._blobs.get(blob)
 
+    def pulse(self) -> None:
+        now = self.elapsed_us()
+        if now - self._told_us >= PROGRESS_EVERY_US:
+            self._told_us = now
+            self._loop.call_soon_threadsafe(lambda: wire.write(self._writer, op="pulse"))
+
+    def shield(self, *, on: bool) -> None:
+        self._shields += 1 if on else -1
+        self._cancel_if_asked()
+
+    def _cancel_if_asked(self) -> None:
+        if self._stop and not self._shields and self._work is not None:
+            self._work.cancel()
+
     def stopping(self) -> bool:
         return self._stop
+
+    def when_draining(self, call: Callable[[], None]) -> None:
+        self._on_drain.append(call)
+
+    def draining(self) -> bool:
+        return self._drain
+
+    def killed(self) -> None:
+        """Nothing: who is killed can't say so."""
 
     async def _ask(self, op: str, **message: Any) -> Any:
         number = next(self._ids)
@@ -66,10 +102,15 @@ class WiredEffects:
 
     async def listen(self, reader: asyncio.StreamReader, work: asyncio.Task[Any]) -> None:
         """Hear answers and the wish to stop until the worker is gone."""
+        self._work = work
         while (message := await wire.read(reader)) is not None:
-            if message["op"] == "stop":
+            if message["op"] == "drain":
+                self._drain = True
+                for call in self._on_drain:
+                    call()
+            elif message["op"] == "stop":
                 self._stop = True
-                work.cancel()
+                self._cancel_if_asked()
             elif message["lost"]:
                 self._asked.pop(message["id"]).set_exception(LeaseLostError("the lease was lost"))
             else:
@@ -94,6 +135,8 @@ async def serve(
         wire.write(writer, op="done", result=await work)
     except (asyncio.CancelledError, JobCancelled):
         wire.write(writer, op="cancelled")
+    except HandBack:
+        wire.write(writer, op="handed back")
     except BaseException as error:  # noqa: BLE001 - whatever user code raises is told to the worker
         next_ = after_error(error, task, clock)
         attempt, at = effects.lease.attempt, to_rfc3339(clock.now_us())

@@ -10,11 +10,13 @@ from typing import Any
 
 from outlast.core.effects import Effects
 from outlast.core.errors import LeaseLostError
+from outlast.core.limits import SECOND
 from outlast.core.retry import Course
+from outlast.core.signals import HandBack, JobCancelled
 from outlast.worker import wire
-from outlast.worker.attempt import Runnable, RunPolicy
+from outlast.worker.effects import Runnable, RunPolicy
 
-STOP_GRACE_S = 2.0  # from being asked to stop to being killed
+TERM_GRACE_S = 2.0  # from SIGTERM to SIGKILL
 
 
 class ProcessDied(Exception):
@@ -60,20 +62,38 @@ class Isolated:
         reader, writer = await asyncio.open_connection(sock=ours, limit=wire.LINE_BYTES_MAX)
         try:
             wire.write(writer, op="run", lease=wire.lease_out(effects.lease))
-            return await self._relay(effects, reader, writer, process)
-        except asyncio.CancelledError:
-            with contextlib.suppress(Exception):
+            effects.when_draining(lambda: wire.write(writer, op="drain"))
+            relay = asyncio.ensure_future(self._relay(effects, reader, writer, process))
+            try:
+                return await asyncio.shield(relay)
+            except asyncio.CancelledError:
+                if relay.done():
+                    raise
                 wire.write(writer, op="stop")
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(STOP_GRACE_S):
-                    await process.wait()
-            raise
+                return await self._stopped(effects, relay, process)
         finally:
             # The group, not the process: what it started must not outlive it either.
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
+            _signal_group(process, signal.SIGKILL)
             writer.close()
             await process.wait()
+
+    async def _stopped(
+        self, effects: Effects, relay: asyncio.Future[str | None], process: Process
+    ) -> str | None:
+        """Let the job end by itself, then make it: asked, SIGTERM, and at last SIGKILL."""
+        for grace, number in (
+            (self._task.policy.grace_us / SECOND, signal.SIGTERM),
+            (TERM_GRACE_S, signal.SIGKILL),
+        ):
+            done, _ = await asyncio.wait([relay], timeout=grace)
+            if done:
+                break
+            effects.killed()
+            _signal_group(process, number)
+        try:
+            return await relay
+        except ProcessDied as error:
+            raise asyncio.CancelledError from error
 
     async def _relay(
         self,
@@ -86,13 +106,17 @@ class Isolated:
             match message["op"]:
                 case "note":
                     effects.note(message["event"], message["data"], progress=message["progress"])
+                case "pulse":
+                    effects.pulse()
                 case "done":
                     result: str | None = message["result"]
                     return result
                 case "failed":
                     raise Described(message["error"], wire.course_in(message["course"]))
                 case "cancelled":
-                    raise asyncio.CancelledError
+                    raise JobCancelled
+                case "handed back":
+                    raise HandBack
                 case _:
                     await self._answer(effects, writer, message)
         code = await process.wait()
@@ -111,6 +135,10 @@ class Isolated:
                     )
                 case "events":
                     value = wire.events_out(await effects.events(message["type"]))
+                case "save":
+                    await effects.save(message["cursor"])
+                case "cursor":
+                    value = await effects.cursor()
                 case "artifacts":
                     value = await effects.artifacts()
                 case _:
@@ -120,3 +148,8 @@ class Isolated:
             raise
         wire.write(writer, op="answer", id=message["id"], lost=False, value=value)
         await writer.drain()
+
+
+def _signal_group(process: Process, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, number)

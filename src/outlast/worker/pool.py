@@ -14,7 +14,9 @@ from outlast.core.limits import PAGE_MAX, SECOND, SWEEP_US
 from outlast.core.ports import Clock, Entropy
 from outlast.core.prefetch import ServiceTime
 from outlast.ledger.protocol import Ledger
-from outlast.worker.attempt import DRAIN, ENDED, LOST, LeasedEffects, Runnable, attempt
+from outlast.worker.attempt import attempt, stopped
+from outlast.worker.effects import LeasedEffects, Runnable, Stop
+from outlast.worker.held import Held
 
 _SWEEP_S = SWEEP_US / SECOND
 _CANCEL_COALESCE_S = 0.05
@@ -50,11 +52,12 @@ class Pool:
         self._config = config
         self._clock = clock
         self._entropy = entropy
-        self._running: dict[str, tuple[LeasedEffects, asyncio.Task[None]]] = {}
+        self._running: dict[str, Held] = {}
         self._buffer: deque[Lease] = deque()
         self._outbox: deque[tuple[Transition, Lease]] = deque()
         self._service = ServiceTime()
         self._draining = asyncio.Event()
+        self._worn = asyncio.Event()  # something that can't be stopped goes on in this process
         self._room = asyncio.Event()
         self._news = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -62,17 +65,25 @@ class Pool:
         self._claiming: asyncio.Task[list[Lease]] | None = None
         self._flushing = asyncio.Lock()
 
+    @property
+    def is_worn(self) -> bool:
+        """Whether something that ignored its stop goes on: only a new process is rid of it."""
+        return self._worn.is_set()
+
     async def run(self) -> None:
-        """Run until `drain` is called and the running jobs have ended or been given back."""
+        """Run until `drain` is called and the running jobs have ended or been given back.
+
+        Also returns, once the running jobs have ended, when one of them could not be stopped.
+        """
         self._loop = asyncio.get_running_loop()
         loops = [
             asyncio.create_task(self._claim_loop()),
             asyncio.create_task(self._commit_loop()),
             asyncio.create_task(self._cancel_loop()),
         ]
-        drained = asyncio.create_task(self._draining.wait())
+        ends = [asyncio.create_task(event.wait()) for event in (self._draining, self._worn)]
         try:
-            await asyncio.wait([*loops, drained], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([*loops, *ends], return_when=asyncio.FIRST_COMPLETED)
             for ended in loops:
                 if ended.done() and not ended.cancelled():
                     ended.result()  # a loop only ends by a fault of ours: say which
@@ -81,13 +92,15 @@ class Pool:
             await self._stop_jobs()
             await self._flush()
         finally:
-            for task in (*loops, drained):
+            for task in (*loops, *ends):
                 task.cancel()
-            await asyncio.gather(*loops, drained, return_exceptions=True)
+            await asyncio.gather(*loops, *ends, return_exceptions=True)
 
     def drain(self) -> None:
         """Stop claiming; `run` returns when everything in hand is settled."""
         self._draining.set()
+        for held in self._running.values():
+            held.effects.drain()
 
     async def _claim_loop(self) -> None:
         while True:
@@ -122,31 +135,50 @@ class Pool:
         while self._buffer and len(self._running) < self._config.concurrency:
             lease = self._buffer.popleft()
             effects = LeasedEffects(lease, self._ledger, self._blobs, self._clock, self._soon)
-            task = asyncio.create_task(self._run_one(effects))
-            self._running[lease.id] = (effects, task)
+            held = Held(effects, self._tasks.get(lease.task), self._clock, self._give_up)
+            self._running[lease.id] = held
+            held.start(asyncio.create_task(self._run_one(held)))
 
-    async def _run_one(self, effects: LeasedEffects) -> None:
-        lease = effects.lease
+    async def _run_one(self, held: Held) -> None:
+        effects, lease = held.effects, held.effects.lease
         try:
-            change = await attempt(effects, self._tasks.get(lease.task), self._clock, self._entropy)
+            change = await attempt(effects, held.runnable, self._clock, self._entropy)
             self._service.observe(self._clock.elapsed_us() - effects.started_us)
-            if change is not None:
+            if change is not None and not held.given_up:
                 self._outbox.append((change, lease))
                 self._news.set()
         finally:
-            # A thread that the attempt left behind learns at its next check that nobody waits.
-            effects.stop_reason = effects.stop_reason or ENDED
-            del self._running[lease.id]
-            if not self._draining.is_set():
-                self._start_some()
-            self._room.set()
+            held.let_go()
+            if not held.given_up:
+                del self._running[lease.id]
+                if not self._draining.is_set() and not self._worn.is_set():
+                    self._start_some()
+                self._room.set()
+
+    def _give_up(self, held: Held) -> None:
+        """Settle a job whose attempt ignores its stop; this process is to be replaced."""
+        lease = held.effects.lease
+        change = stopped(
+            held.effects,
+            held.runnable,
+            asyncio.CancelledError(),
+            self._clock,
+            self._entropy,
+            given_up=True,
+        )
+        if change is not None:
+            self._outbox.append((change, lease))
+            self._news.set()
+        del self._running[lease.id]
+        self._worn.set()
+        self._room.set()
 
     def _soon(self, change: Transition) -> None:
         """Take a change from any thread; it is committed in order with the others."""
         held = self._running.get(change.id)
-        if held is None or held[0].lease.token != change.token or self._loop is None:
+        if held is None or held.effects.lease.token != change.token or self._loop is None:
             return  # from a thread that an earlier attempt left behind
-        self._outbox.append((change, held[0].lease))
+        self._outbox.append((change, held.effects.lease))
         self._loop.call_soon_threadsafe(self._news.set)
 
     async def _commit_loop(self) -> None:
@@ -180,9 +212,8 @@ class Pool:
             self._outbox.append((instead, lease))
             return
         held = self._running.get(lease.id)
-        if held is not None and held[0].lease.token == lease.token:
-            held[0].stop_reason = LOST
-            held[1].cancel()
+        if held is not None and held.effects.lease.token == lease.token:
+            held.stop(Stop("lost", "the lease was lost"))
 
     async def _cancel_loop(self) -> None:
         """Stop the jobs that were asked to: the bell says so soon, a sweep says so surely."""
@@ -198,9 +229,8 @@ class Pool:
                 continue
             for job in asked:
                 held = self._running.get(job.id)
-                if held is not None and held[0].stop_reason is None:
-                    held[0].stop_reason = "cancelled by request"
-                    held[1].cancel()
+                if held is not None:
+                    held.stop(Stop("cancel", "cancelled by request"))
 
     async def _stop_jobs(self) -> None:
         """Give back what was not started; let the rest end within the grace, then give it back."""
@@ -211,10 +241,19 @@ class Pool:
             self._outbox.append((transition.released(lease), lease))
         self._buffer.clear()
         await self._flush()
-        tasks = [task for _, task in self._running.values()]
-        if tasks:
+        while self._running and not self._draining.is_set():
+            # Worn out, but nobody asked to stop: the other jobs have all the time they need.
+            drained = asyncio.ensure_future(self._draining.wait())
+            await asyncio.wait(
+                [drained, *(held.task for held in self._running.values())],
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            drained.cancel()
+        if self._running:
+            tasks = [held.task for held in self._running.values()]
             await asyncio.wait(tasks, timeout=self._config.grace_s)
-        for effects, task in list(self._running.values()):
-            effects.stop_reason = effects.stop_reason or DRAIN
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        for held in list(self._running.values()):
+            held.stop(Stop("drain", "the worker stops"))
+        while self._running:
+            self._room.clear()
+            await self._room.wait()

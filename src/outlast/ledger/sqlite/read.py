@@ -22,6 +22,7 @@ _PLAIN = (
     "submitted_before",
     "due_before",
     "expired_before",
+    "overdue_before",
     "fingerprint",
     "ahead_of",
 )
@@ -50,6 +51,8 @@ def _record(row: tuple[Any, ...]) -> JobRecord:
         expires_at,
         cancel_requested_at,
         timeout_us,
+        deadline_us,
+        deadline_at,
         holder,
         concurrency_key,
         key,
@@ -59,6 +62,7 @@ def _record(row: tuple[Any, ...]) -> JobRecord:
         result,
         error,
         artifacts,
+        cursor,
     ) = row
     return JobRecord(
         id=id_,
@@ -83,6 +87,8 @@ def _record(row: tuple[Any, ...]) -> JobRecord:
         expires_at=expires_at,
         cancel_requested_at=cancel_requested_at,
         timeout_us=timeout_us,
+        deadline_us=deadline_us,
+        deadline_at=deadline_at,
         holder=holder,
         concurrency_key=concurrency_key,
         key=key,
@@ -92,6 +98,7 @@ def _record(row: tuple[Any, ...]) -> JobRecord:
         result=result,
         error=error,
         artifacts=artifacts,
+        cursor=cursor,
     )
 
 

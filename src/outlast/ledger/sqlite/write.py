@@ -56,6 +56,7 @@ def _insert_one(db: apsw.Connection, job: NewJob, now: int) -> Inserted:
             "now": now,
             "run_at": run_at if delayed else now,
             "expires_at": None if job.expires_in_us is None else now + job.expires_in_us,
+            "deadline_us": job.deadline_us,
             "timeout_us": job.timeout_us,
             "tenant": job.tenant,
             "task": job.task,
@@ -140,6 +141,7 @@ def _lease(row: tuple[Any, ...]) -> Lease:
         tenant,
         holder,
         submitted_at,
+        deadline_at,
     ) = row
     return Lease(
         id_,
@@ -159,6 +161,7 @@ def _lease(row: tuple[Any, ...]) -> Lease:
         tenant,
         holder,
         submitted_at,
+        deadline_at,
     )
 
 
@@ -189,7 +192,8 @@ def commit(db: apsw.Connection, transitions: Sequence[Transition], now: int) -> 
         if row is None:
             verdicts.append(_refusal(db, change.id))
             continue
-        events.append((row[0], row[1], change.event, now, change.data))
+        if change.event:
+            events.append((row[0], row[1], change.event, now, change.data))
         verdicts.append(Verdict(change.id, accepted=True, seq=row[1]))
     if events:
         db.executemany(sql("insert_event"), events)
@@ -199,13 +203,13 @@ def commit(db: apsw.Connection, transitions: Sequence[Transition], now: int) -> 
 def _is_plain_completion(change: Transition) -> bool:
     """Whether the short statement for the most frequent transition says all of this one."""
     more = (change.attempt, change.lost, change.error, change.progress, change.artifact)
-    moved = (change.priority, change.queue, change.max_attempts)
+    moved = (change.priority, change.queue, change.max_attempts, change.cursor)
     return (
         change.target is Status.COMPLETED
         and change.source is Status.PROCESSING
         and change.token is not None
         and more == (None, None, None, None, None)
-        and moved == (None, None, None)
+        and moved == (None, None, None, None)
         and not (change.rerun or change.cancel or change.discard or change.unless_cancelled)
     )
 
@@ -214,6 +218,7 @@ def _binds(change: Transition, now: int) -> dict[str, Any]:
     target = change.target or change.source
     return {
         "id": change.id,
+        "event": change.event,
         "source": change.source,
         "token": change.token,
         "target": target,
@@ -231,6 +236,7 @@ def _binds(change: Transition, now: int) -> dict[str, Any]:
         "priority": change.priority,
         "queue": change.queue,
         "max_attempts": change.max_attempts,
+        "cursor": change.cursor,
         "artifact": change.artifact,
         "unless_cancelled": change.unless_cancelled,
     }

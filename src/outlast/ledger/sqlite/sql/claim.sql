@@ -8,4 +8,4 @@ WHERE number IN (
   ORDER BY priority DESC, number
   LIMIT :limit)
 RETURNING number, seq, id, task, queue, CAST(args AS BLOB), token, attempt, max_attempts, lost,
-          run, priority, timeout_us, cancel_requested_at IS NOT NULL, key, tenant, holder, submitted_at
+          run, priority, timeout_us, cancel_requested_at IS NOT NULL, key, tenant, holder, submitted_at, deadline_at

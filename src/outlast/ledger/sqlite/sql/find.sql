@@ -1,7 +1,7 @@
 -- name: select
 SELECT id, number, tenant, task, queue, status, priority, attempt, max_attempts, token, lost, run,
        seq, CAST(args AS BLOB), submitted_at, run_at, started_at, finished_at, expires_at, cancel_requested_at,
-       timeout_us, holder, concurrency_key, key, tags, notify, progress, result, error, artifacts
+       timeout_us, deadline_us, deadline_at, holder, concurrency_key, key, tags, notify, progress, result, error, artifacts, cursor
 FROM job
 -- name: count_by:
 SELECT count(*) FROM job
@@ -49,6 +49,8 @@ submitted_at < :submitted_before
 status = 'scheduled' AND run_at <= :due_before
 -- name: expired_before
 expires_at <= :expired_before AND status IN ('scheduled', 'pending')
+-- name: overdue_before
+deadline_at <= :overdue_before AND status IN ('scheduled', 'pending', 'waiting')
 -- name: fingerprint
 json_extract(error, '$.fingerprint') = :fingerprint
 -- name: ahead_of

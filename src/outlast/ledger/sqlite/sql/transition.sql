@@ -1,7 +1,7 @@
 -- Compare (id, status, token) and set, in one statement; no row means somebody else was first.
 UPDATE job SET
   status = :target,
-  seq = seq + 1,
+  seq = seq + (:event <> ''),
   attempt = coalesce(:attempt, attempt),
   lost = coalesce(:lost, lost),
   run = run + :rerun,
@@ -13,6 +13,8 @@ UPDATE job SET
                              ELSE cancel_requested_at END,
   discarded = CASE WHEN :rerun THEN 0 ELSE discarded OR :discard END,
   result = CASE WHEN :rerun THEN NULL ELSE coalesce(:result, result) END,
+  cursor = coalesce(:cursor, cursor),
+  deadline_at = CASE WHEN :rerun THEN :now + deadline_us ELSE deadline_at END,
   progress = CASE WHEN :rerun THEN NULL ELSE coalesce(:progress, progress) END,
   error = coalesce(:error, error),
   priority = coalesce(:priority, priority),

@@ -1,0 +1,150 @@
+"""A claimed job's way to the world, and what the worker knows of its task."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+from outlast.blobs.protocol import Blobs
+from outlast.core import transition
+from outlast.core.effects import Effects
+from outlast.core.errors import LeaseLostError, NotFoundError
+from outlast.core.job import Event, JobRecord, Lease, Transition
+from outlast.core.ports import Clock
+from outlast.core.retry import Backoff, Rules
+from outlast.ledger.protocol import Ledger
+
+Kind = Literal["timeout", "deadline", "stall", "drain", "cancel", "lost", "ended"]
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Why an attempt must stop."""
+
+    kind: Kind
+    reason: str
+
+
+class RunPolicy(Protocol):
+    """The part of a task's policy that the worker needs."""
+
+    @property
+    def backoff(self) -> Backoff: ...
+    @property
+    def on_error(self) -> Rules: ...
+    @property
+    def stall_us(self) -> int | None: ...
+    @property
+    def grace_us(self) -> int: ...
+    @property
+    def isolation(self) -> str: ...
+
+
+class Runnable(Protocol):
+    """A task as the worker sees it."""
+
+    @property
+    def policy(self) -> RunPolicy: ...
+
+    async def run(self, effects: Effects) -> str | None:
+        """Run one attempt and return the result as JSON."""
+        ...
+
+
+class LeasedEffects:
+    """A claimed job's way to the ledger: every write carries its token."""
+
+    def __init__(
+        self,
+        lease: Lease,
+        ledger: Ledger,
+        blobs: Blobs,
+        clock: Clock,
+        soon: Callable[[Transition], None],
+    ) -> None:
+        self.lease = lease
+        self._ledger = ledger
+        self._blobs = blobs
+        self._soon = soon
+        self.elapsed_us = clock.elapsed_us
+        self.started_us = self.told_us = clock.elapsed_us()
+        self.stop: Stop | None = None  # set once, when the attempt must stop
+        self.was_killed = False
+        self._drains = False
+        self._on_drain: list[Callable[[], None]] = []
+        self.shields = 0
+        self.on_unshielded: Callable[[], object] | None = None
+
+    def note(self, event: str, data: str, *, progress: str | None = None) -> None:
+        self.pulse()
+        self._soon(transition.amended(self.lease, event, data, progress=progress))
+
+    async def amend(self, event: str, data: str, *, artifact: str | None = None) -> None:
+        self.pulse()
+        await self._write(transition.amended(self.lease, event, data, artifact=artifact))
+
+    async def save(self, cursor: str) -> None:
+        self.pulse()
+        await self._write(transition.saved(self.lease, cursor))
+
+    async def _write(self, change: Transition) -> None:
+        (verdict,) = await self._ledger.commit([change])
+        if not verdict.accepted:
+            raise LeaseLostError(
+                f"{change.event or 'cursor'} of job {self.lease.id} refused: expected token "
+                f"{verdict.token} and status {verdict.status}, got token {self.lease.token}",
+                hint="another worker took the job over; this attempt must stop",
+            )
+
+    async def cursor(self) -> str | None:
+        return (await self._row()).cursor
+
+    async def events(self, type_: str) -> list[Event]:
+        found: list[Event] = []
+        while page := await self._ledger.history(
+            self.lease.id, after=found[-1].seq if found else 0, type=type_
+        ):
+            found += page
+        return found
+
+    async def artifacts(self) -> str:
+        return (await self._row()).artifacts
+
+    async def _row(self) -> JobRecord:
+        (job,) = await self._ledger.get([self.lease.id])
+        if job is None:
+            raise NotFoundError(f"there is no job {self.lease.id}")
+        return job
+
+    async def store(self, name: str, data: bytes | Path) -> tuple[str, int, str]:
+        stored = await self._blobs.put(data)
+        return stored.key, stored.size, stored.sha256
+
+    async def fetch(self, blob: str) -> bytes:
+        return await self._blobs.get(blob)
+
+    def pulse(self) -> None:
+        self.told_us = self.elapsed_us()
+
+    def shield(self, *, on: bool) -> None:
+        self.shields += 1 if on else -1
+        if not self.shields and self.stop is not None and self.on_unshielded is not None:
+            self.on_unshielded()
+
+    def stopping(self) -> bool:
+        return self.stop is not None
+
+    def drain(self) -> None:
+        """Tell the job that its worker is about to stop."""
+        self._drains = True
+        for call in self._on_drain:
+            call()
+
+    def when_draining(self, call: Callable[[], None]) -> None:
+        self._on_drain.append(call)
+
+    def draining(self) -> bool:
+        return self._drains
+
+    def killed(self) -> None:
+        self.was_killed = True
