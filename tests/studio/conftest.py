@@ -51,6 +51,18 @@ class MemoryEffects:
     async def fetch(self, blob):
         return self.files[blob]
 
+    def pulse(self):
+        pass
+
+    def draining(self):
+        return False
+
+    async def cursor(self):
+        return None
+
+    async def save(self, cursor):
+        self.cursor_text = cursor
+
     def stopping(self):
         return False
 

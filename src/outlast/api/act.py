@@ -39,7 +39,10 @@ async def cancel(context: Context, request: Request, who: Caller) -> Response:
     """Ask a job to stop: at once when it was not started, else its worker stops it."""
     job = await context.job(request.path_params["id"], who)
     if job.status.terminal or await context.app.handle(job.id).cancel() == "too-late":
-        raise AlreadyTerminalError(f"job {job.id} has ended already", job_status=job.status)
+        job = await context.job(job.id, who)
+        raise AlreadyTerminalError(
+            f"job {job.id} has ended already: {job.status}", job_status=job.status
+        )
     return await _shown(context, job.id, who)
 
 

@@ -71,7 +71,8 @@ class LedgerBackend:
         handle = self._app.handle(job_id)
         status = (await handle.record()).status
         if status.terminal or await handle.cancel() == "too-late":
-            raise ConflictError(f"job {job_id} has ended already")
+            status = (await handle.record()).status
+            raise ConflictError(f"job {job_id} has ended already: {status}")
         return await self.job(job_id)
 
     async def retry(self, job_id: str) -> Doc:

@@ -6,7 +6,6 @@ from typing import Any, Generic, Literal, ParamSpec, Self, TypeVar, cast, overlo
 
 from outlast.blobs import Blobs, open_blobs
 from outlast.core.errors import InvalidInputError, KeyReusedError, NotFoundError, QueueFullError
-from outlast.core.instant import duration_us
 from outlast.core.job import NewJob
 from outlast.core.limits import NAME_CHARS_MAX
 from outlast.core.retry import DEFAULT_BACKOFF, NO_RULES, Backoff, Rules
@@ -14,7 +13,7 @@ from outlast.ledger import Ledger, open_ledger
 from outlast.sdk.handle import Handle
 from outlast.sdk.settings import Settings
 from outlast.sdk.submission import NO_OPTIONS, Duration, Options, new_job
-from outlast.sdk.task import Policy, Task
+from outlast.sdk.task import Task, policy_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -152,22 +151,8 @@ class Outlast:
         isolation: Literal["none", "process"] = "none",
     ) -> Callable[[Callable[P, Any]], TaskHandle[P, Any]]: ...
 
-    def task(  # type: ignore[misc]  # noqa: PLR0913 - a policy has many optional parts
-        self,
-        fn: Callable[..., Any] | None = None,
-        /,
-        *,
-        name: str | None = None,
-        queue: str = "default",
-        retries: int = 3,
-        timeout: Duration | None = None,
-        deadline: Duration | None = None,
-        stall_after: Duration | None = None,
-        grace: Duration = "10s",
-        priority: int = 0,
-        backoff: Backoff = DEFAULT_BACKOFF,
-        on_error: Rules = NO_RULES,
-        isolation: Literal["none", "process"] = "none",
+    def task(  # type: ignore[misc]
+        self, fn: Callable[..., Any] | None = None, /, *, name: str | None = None, **policy: Any
     ) -> Any:
         """Register a function as a task; `retries` is how often it is tried again after the first.
 
@@ -175,21 +160,10 @@ class Outlast:
         the time without a sign of progress; there is none of them unless given. An attempt that
         must stop has `grace` to do so; then its process is killed, or replaced. `on_error` says for
         exception classes what follows instead of the backoff: another `Backoff`, a `Snooze`, or
-        `GIVE_UP`, which dead-letters at once.
-        `isolation="process"` runs each job in its own process, which a time limit can kill.
+        `GIVE_UP`, which dead-letters at once. `isolation="process"` runs each job in its own
+        process, which a time limit can kill. Raises InvalidInputError for what can't be kept.
         """
-        policy = Policy(
-            queue=queue,
-            max_attempts=retries + 1,
-            priority=priority,
-            backoff=backoff,
-            timeout_us=None if timeout is None else duration_us(timeout, field="timeout"),
-            on_error=on_error,
-            deadline_us=None if deadline is None else duration_us(deadline, field="deadline"),
-            stall_us=None if stall_after is None else duration_us(stall_after, field="stall_after"),
-            grace_us=duration_us(grace, field="grace"),
-            isolation=isolation,
-        )
+        chosen_policy = policy_of(**policy)
 
         def register(fn: Callable[..., Any]) -> TaskHandle[..., Any]:
             chosen = name or fn.__name__
@@ -197,7 +171,7 @@ class Outlast:
                 raise InvalidInputError(f"task {chosen}: registered twice; give one another name")
             if not 0 < len(chosen) <= NAME_CHARS_MAX:
                 raise InvalidInputError(f"task {chosen!r:.80}: expected a name of 1–200 characters")
-            self._tasks[chosen] = Task(chosen, fn, policy)
+            self._tasks[chosen] = Task(chosen, fn, chosen_policy)
             return TaskHandle(self, self._tasks[chosen])
 
         return register if fn is None else register(fn)

@@ -4,6 +4,7 @@ import asyncio
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, Final, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create_model
@@ -11,6 +12,7 @@ from pydantic_core import PydanticSerializationError, to_json
 
 from outlast.core.effects import Effects
 from outlast.core.errors import InvalidInputError, TooLargeError
+from outlast.core.instant import duration_us
 from outlast.core.limits import (
     ARGS_BYTES_MAX,
     ATTEMPTS_MAX,
@@ -58,6 +60,39 @@ class Policy:
         check_rules(self.on_error)
         if self.isolation not in {"none", "process"}:
             raise InvalidInputError(f"isolation: expected none or process, got {self.isolation!r}")
+
+
+def policy_of(  # noqa: PLR0913 - a policy has many optional parts
+    *,
+    queue: str = "default",
+    retries: int = 3,
+    timeout: str | float | timedelta | None = None,
+    deadline: str | float | timedelta | None = None,
+    stall_after: str | float | timedelta | None = None,
+    grace: str | float | timedelta = "10s",
+    priority: int = 0,
+    backoff: Backoff = DEFAULT_BACKOFF,
+    on_error: Rules = NO_RULES,
+    isolation: str = "none",
+) -> Policy:
+    """Read a policy as `app.task` takes it."""
+    limits = {"timeout": timeout, "deadline": deadline, "stall_after": stall_after}
+    read = {
+        name: None if limit is None else duration_us(limit, field=name)
+        for name, limit in limits.items()
+    }
+    return Policy(
+        queue=queue,
+        max_attempts=retries + 1,
+        priority=priority,
+        backoff=backoff,
+        on_error=on_error,
+        isolation=isolation,
+        timeout_us=read["timeout"],
+        deadline_us=read["deadline"],
+        stall_us=read["stall_after"],
+        grace_us=duration_us(grace, field="grace"),
+    )
 
 
 @dataclass(slots=True)

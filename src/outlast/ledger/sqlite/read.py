@@ -11,6 +11,42 @@ from outlast.core.status import Status
 from outlast.ledger.sqlite.statements import fragments, sql
 
 _INDEXED = frozenset({Status.PENDING, Status.SCHEDULED, Status.PROCESSING, Status.FAILED})
+# As `find.sql` selects them.
+_COLUMNS = (
+    "id",
+    "number",
+    "tenant",
+    "task",
+    "queue",
+    "status",
+    "priority",
+    "attempt",
+    "max_attempts",
+    "token",
+    "lost",
+    "run",
+    "seq",
+    "args",
+    "submitted_at",
+    "run_at",
+    "started_at",
+    "finished_at",
+    "expires_at",
+    "cancel_requested_at",
+    "timeout_us",
+    "deadline_us",
+    "deadline_at",
+    "holder",
+    "concurrency_key",
+    "key",
+    "tags",
+    "notify",
+    "progress",
+    "result",
+    "error",
+    "artifacts",
+    "cursor",
+)
 _PLAIN = (
     "tenant",
     "queue",
@@ -29,77 +65,11 @@ _PLAIN = (
 
 
 def _record(row: tuple[Any, ...]) -> JobRecord:
-    (
-        id_,
-        number,
-        tenant,
-        task,
-        queue,
-        status,
-        priority,
-        attempt,
-        max_attempts,
-        token,
-        lost,
-        run,
-        seq,
-        args,
-        submitted_at,
-        run_at,
-        started_at,
-        finished_at,
-        expires_at,
-        cancel_requested_at,
-        timeout_us,
-        deadline_us,
-        deadline_at,
-        holder,
-        concurrency_key,
-        key,
-        tags,
-        notify,
-        progress,
-        result,
-        error,
-        artifacts,
-        cursor,
-    ) = row
-    return JobRecord(
-        id=id_,
-        number=number,
-        tenant=tenant,
-        task=task,
-        queue=queue,
-        status=Status(status),
-        priority=priority,
-        attempt=attempt,
-        max_attempts=max_attempts,
-        token=token,
-        lost=lost,
-        run=run,
-        seq=seq,
-        # A damaged text is shown as such, and does not hide the other rows of its page.
-        args=args.decode("utf-8", "replace"),
-        submitted_at=submitted_at,
-        run_at=run_at,
-        started_at=started_at,
-        finished_at=finished_at,
-        expires_at=expires_at,
-        cancel_requested_at=cancel_requested_at,
-        timeout_us=timeout_us,
-        deadline_us=deadline_us,
-        deadline_at=deadline_at,
-        holder=holder,
-        concurrency_key=concurrency_key,
-        key=key,
-        tags=tags,
-        notify=notify,
-        progress=progress,
-        result=result,
-        error=error,
-        artifacts=artifacts,
-        cursor=cursor,
-    )
+    values = dict(zip(_COLUMNS, row, strict=True))
+    values["status"] = Status(values["status"])
+    # A damaged text is shown as such, and does not hide the other rows of its page.
+    values["args"] = values["args"].decode("utf-8", "replace")
+    return JobRecord(**values)
 
 
 def _where(where: Filter) -> tuple[list[str], dict[str, Any]]:
