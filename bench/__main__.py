@@ -10,13 +10,14 @@ from pathlib import Path
 
 import apsw
 
-from bench import figures
+from bench import figures, http
 from bench.figures import Figure
 from outlast.core.instant import to_rfc3339
 from outlast.system import CLOCK
 
 SUITES = {
     "submit": figures.submits,
+    "http": http.posts,
     "drain": figures.drains,
     "pickup": figures.pickups,
     "idle": figures.idles,

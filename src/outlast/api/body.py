@@ -5,7 +5,7 @@ from math import isinf
 from typing import Any, Final
 
 from pydantic_core import from_json
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
 from outlast.core.errors import MalformedInputError, TooLargeError
 from outlast.core.limits import BODY_BYTES_MAX, JSON_DEPTH_MAX, JSON_DIGITS_MAX
@@ -40,15 +40,16 @@ async def read_body(request: Request, *, optional: bool = False) -> dict[str, An
     length = headers.get("content-length", "0")
     if length.isdigit() and (len(length) > len("1000000000") or int(length) > BODY_BYTES_MAX):
         raise _too_large()
-    raw = bytearray()
-    try:
-        async for chunk in request.stream():
-            raw += chunk
-            if len(raw) > BODY_BYTES_MAX:
-                raise _too_large()
-    except ClientDisconnect as error:
-        raise MalformedInputError("body: the connection closed in the middle of it") from error
-    return {} if optional and not raw else parse(bytes(raw))
+    raw, more = b"", True
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise MalformedInputError("body: the connection closed in the middle of it")
+        raw += message.get("body", b"")
+        more = message.get("more_body", False)
+        if len(raw) > BODY_BYTES_MAX:
+            raise _too_large()
+    return {} if optional and not raw else parse(raw)
 
 
 def _check_kind(given: str) -> None:

@@ -16,7 +16,7 @@ from outlast.ledger import Ledger
 from outlast.sdk.app import Outlast
 from outlast.system import CLOCK
 
-_SETTINGS_AGE_US: Final = SECOND  # how long a revoked key or an old queue limit may still count
+_AGE_US: Final = SECOND  # how long a revoked key or an old queue limit may still count
 
 
 class JobNotFoundError(NotFoundError):
@@ -53,7 +53,11 @@ class Context:
         """Return what was set for a queue at run time."""
         return self._queues.get(queue, {})
 
-    async def fresh(self, age_us: int = _SETTINGS_AGE_US) -> bool:
+    def is_fresh(self) -> bool:
+        """Whether keys and queue settings were read a short while ago."""
+        return self._read_at is not None and self.clock.elapsed_us() - self._read_at <= _AGE_US
+
+    async def fresh(self, age_us: int = _AGE_US) -> bool:
         """Read keys and queue settings again if they were read longer ago; return whether."""
         now = self.clock.elapsed_us()
         if self._read_at is not None and now - self._read_at <= age_us:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 from ipaddress import ip_address
 from typing import Final
@@ -95,6 +96,12 @@ def guard_scope(who: Caller, scope: str) -> None:
         )
 
 
+@lru_cache(maxsize=256)
+def _is_local_name(host: str) -> bool:
+    name = host.rpartition(":")[0] if ":" in host.rpartition("]")[2] else host
+    return name.lower() in _LOCAL
+
+
 def guard_local(request: Request) -> None:
     """Refuse what a page from elsewhere could make a browser on this machine send.
 
@@ -102,8 +109,7 @@ def guard_local(request: Request) -> None:
     posts to localhost comes with its own Origin.
     """
     host = request.headers.get("host", "")
-    name = host.rpartition(":")[0] if ":" in host.rpartition("]")[2] else host
-    if name.lower() not in _LOCAL:
+    if not _is_local_name(host):
         raise MisdirectedError(
             f"host: expected localhost, 127.0.0.1 or [::1], got {host!r:.80}",
             hint="make an API key to serve other names",

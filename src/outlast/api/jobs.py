@@ -72,7 +72,7 @@ async def show(context: Context, request: Request, who: Caller) -> Response:
         headers["Preference-Applied"] = f"wait={seconds}"
     now = context.clock.now_us()
     if not job.status.terminal:
-        headers["Retry-After"] = poll_after(job, now)
+        headers["Retry-After"] = poll_after(job.status, job.run_at - now)
     if given is not None and _knows(given, job):
         return Response(status_code=304, headers=headers)
     position, starts_at = await _place(context, job, now)

@@ -6,9 +6,10 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from importlib.resources import files
-from typing import Final
+from typing import Any, Final
 
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -83,6 +84,20 @@ class _Server:
             await self.app.close()
 
 
+class _Call(Request):
+    """A request whose headers are looked up in a dictionary: every call asks for several."""
+
+    @property
+    def headers(self) -> Headers:
+        found: Any = self.scope.get("outlast.headers")
+        if found is None:
+            pairs = self.scope["headers"]
+            # Of headers that come twice the first one counts, as in Starlette.
+            found = {name.decode("latin-1"): v.decode("latin-1") for name, v in reversed(pairs)}
+            self.scope["outlast.headers"] = found
+        return found  # type: ignore[no-any-return]
+
+
 class _Place:
     """One path with its methods; the ASGI application of its route."""
 
@@ -96,7 +111,7 @@ class _Place:
         self._allow = "GET, HEAD" if public else ", ".join(sorted(ways))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = Request(scope, receive, send)
+        request = _Call(scope, receive, send)
         try:
             response = await self._respond(request)
         except OutlastError as error:
@@ -120,7 +135,8 @@ class _Place:
             if method != "GET":
                 raise MethodError(f"{request.method}: expected GET")
             return await self._public(context, request)
-        await context.fresh()
+        if not context.is_fresh():
+            await context.fresh()
         try:
             who = identify(request, context.keys, open_here=self._server.open_here)
         except UnauthorizedError:

@@ -9,10 +9,11 @@ from starlette.responses import Response
 from outlast.api.body import read_body
 from outlast.api.codec import answer, job_out, problem_body
 from outlast.api.context import Context
+from outlast.api.fresh import Written, record_of, written
 from outlast.api.guard import Caller
 from outlast.api.query import wait_seconds
 from outlast.core.errors import InvalidInputError, KeyReusedError, OutlastError, QueueFullError
-from outlast.core.job import Inserted, JobRecord, NewJob
+from outlast.core.job import Inserted, NewJob
 from outlast.core.limits import BATCH_MAX, SECOND, WAIT_SECONDS_MAX
 from outlast.core.status import Status
 from outlast.sdk.submission import NO_OPTIONS, Options, new_job
@@ -99,6 +100,9 @@ async def submit_task(context: Context, request: Request, who: Caller) -> Respon
 async def _submit(context: Context, request: Request, who: Caller, body: Any) -> Response:
     job = build(context, body, who, request.headers.get("idempotency-key"))
     (inserted,) = await context.ledger.insert([job])
+    seconds = wait_seconds(request)
+    if inserted.outcome == "created" and not seconds:
+        return _created(job, inserted.at_us)
     headers = {"Location": f"/v1/jobs/{inserted.id}"}
     if inserted.outcome == "created":
         record = record_of(job, inserted.at_us)
@@ -108,40 +112,29 @@ async def _submit(context: Context, request: Request, who: Caller, body: Any) ->
             raise error
         headers["Idempotency-Replayed"] = "true"
         record = await context.job(inserted.id, who)
-    seconds = wait_seconds(request)
     if seconds:
         settled = await context.watch.settled(record, seconds, ended=True)
         record = settled or record
         headers["Preference-Applied"] = f"wait={seconds}"
     if not record.status.terminal:
-        headers["Retry-After"] = poll_after(record, inserted.at_us)
+        headers["Retry-After"] = poll_after(record.status, record.run_at - inserted.at_us)
     status = 200 if record.status.terminal else 202
     return answer(job_out(record, admin=who.admin), status, headers=headers)
 
 
-def poll_after(job: JobRecord, now_us: int) -> str:
-    """Return in how many seconds asking again makes sense."""
-    if job.status is not Status.SCHEDULED:
+def _created(job: NewJob, at_us: int) -> Response:
+    delay_us = job.delay_us if job.run_at_us is None else job.run_at_us - at_us
+    poll = poll_after(Status.SCHEDULED if delay_us > 0 else Status.PENDING, delay_us)
+    location = b"/v1/jobs/" + job.id.encode()
+    headers = [(b"location", location), (b"retry-after", poll.encode())]
+    return Written(written(job, at_us), 202, headers)
+
+
+def poll_after(status: Status, delay_us: int) -> str:
+    """Return in how many seconds asking again makes sense; a scheduled job runs after a delay."""
+    if status is not Status.SCHEDULED:
         return "1"
-    return str(max(1, min(WAIT_SECONDS_MAX, (job.run_at - now_us) // SECOND)))
-
-
-def record_of(job: NewJob, at_us: int) -> JobRecord:
-    """Return the row of a job that was inserted just now, without reading it back."""
-    run_at = at_us + job.delay_us if job.run_at_us is None else job.run_at_us
-    return JobRecord(
-        id=job.id, number=0, tenant=job.tenant, task=job.task, queue=job.queue,
-        status=Status.SCHEDULED if run_at > at_us else Status.PENDING, priority=job.priority,
-        attempt=0, max_attempts=job.max_attempts, token=0, lost=0, run=1, seq=1, args=job.args,
-        submitted_at=at_us, run_at=max(run_at, at_us), started_at=None, finished_at=None,
-        expires_at=None if job.expires_in_us is None else at_us + job.expires_in_us,
-        cancel_requested_at=None, timeout_us=job.timeout_us, holder=None,
-        deadline_us=job.deadline_us,
-        deadline_at=None if job.deadline_us is None else at_us + job.deadline_us,
-        concurrency_key=job.concurrency_key, key=job.key, tags=job.tags, notify=job.notify,
-        progress=None, result=None, error=None, artifacts="[]",
-        cursor=None,
-    )  # fmt: skip
+    return str(max(1, min(WAIT_SECONDS_MAX, delay_us // SECOND)))
 
 
 async def submit_batch(context: Context, request: Request, who: Caller) -> Response:

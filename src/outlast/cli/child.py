@@ -1,6 +1,7 @@
 """The child processes, which run user code: `… child worker|api|job APP SETTINGS`."""
 
 import asyncio
+import gc
 import json
 import os
 import signal
@@ -78,6 +79,7 @@ def _serve(app: Outlast, settings: Settings) -> None:
         port=settings.port,
         log_level="warning",
         access_log=False,
+        proxy_headers=False,  # nothing here asks where a caller is
         timeout_graceful_shutdown=5,
         h11_max_incomplete_event_size=64 * 1024,
     )
@@ -95,6 +97,9 @@ def main(arguments: list[str]) -> int:
     try:
         app = load_app(reference)
         app.configure(settings)
+        # What is loaded by now stays: without looking at it, each collection costs far less.
+        gc.collect()
+        gc.freeze()
         if kind == "api":
             _serve(app, settings)
             return 0

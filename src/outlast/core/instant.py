@@ -3,6 +3,7 @@
 import re
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import Final
 
 from outlast.core.errors import InvalidInputError
@@ -81,7 +82,14 @@ def to_rfc3339(us: int) -> str:
     >>> to_rfc3339(0)
     '1970-01-01T00:00:00.000000Z'
     """
-    return (_EPOCH + timedelta(microseconds=us)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    seconds, micros = divmod(us, SECOND)
+    return f"{_to_second(seconds)}.{micros:06d}Z"
+
+
+@lru_cache(maxsize=256)
+def _to_second(seconds: int) -> str:
+    """Kept, because the answers of one second bear the same ones."""
+    return (_EPOCH + timedelta(seconds=seconds)).isoformat()[:19]
 
 
 def from_rfc3339(text: str, *, field: str = "time") -> int:

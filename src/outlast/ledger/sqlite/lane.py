@@ -1,11 +1,12 @@
 """A connection with a thread: what arrives while it works shares the next transaction."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum, auto
+from itertools import groupby
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 import apsw
 
@@ -24,11 +25,13 @@ from outlast.ledger.sqlite.connection import (
 )
 
 T = TypeVar("T")
+Item = TypeVar("Item")
 Work = Callable[[apsw.Connection, int], Any]  # (connection, the clock's now) → result
+# The same for many at once: (connection, items, now) → a result each.
+Alike = Callable[[apsw.Connection, Sequence[Any], int], Sequence[Any]]
 GROUP_MAX: Final = 512
-# What is committed on the caller's own thread blocks its event loop, so only a few short works on
-# a disk that just proved quick; after one slow commit the thread has them for a while.
-HERE_MAX: Final = 4
+# What is committed on the caller's own thread blocks its event loop: only lone works on a disk that
+# just proved quick; after one slow commit the thread has them for a while.
 HERE_US: Final = 2_000
 REST_US: Final = 1_000_000
 
@@ -39,10 +42,14 @@ class _Signal(Enum):
 
 
 class _Job:
-    __slots__ = ("error", "future", "loop", "result", "work")
+    __slots__ = ("alike", "caller", "error", "future", "item", "loop", "result")
 
-    def __init__(self, work: Work, loop: asyncio.AbstractEventLoop, future: Any) -> None:
-        self.work = work
+    def __init__(
+        self, alike: Alike, item: Any, loop: asyncio.AbstractEventLoop, future: Any
+    ) -> None:
+        self.alike = alike
+        self.item = item
+        self.caller = id(asyncio.current_task())
         self.loop = loop
         self.future = future
         self.result: Any = None
@@ -64,26 +71,35 @@ class Lane:
         self._clock = clock
         self._writes = writes
         self._after_commit = after_commit
-        self._inbox: SimpleQueue[_Job | _Signal] = SimpleQueue()
+        self._inbox: SimpleQueue[list[_Job] | _Signal] = SimpleQueue()
         self._short: dict[asyncio.AbstractEventLoop, list[_Job]] = {}
         self._patience = Patience()
         self._connection = connect(path, self._patience)
         self._pages = 0
         on_commit(self._connection, self._grown)
         self._turn = Lock()  # who may use the connection
-        self._rests_until = 0
+        self._rests_until = self._caller = 0
         self._closed = self._ended = False
         name = "outlast-writer" if writes else "outlast-reader"
         self._thread = Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
-    async def run(self, work: Callable[[apsw.Connection, int], T], *, short: bool = False) -> T:
+    async def run(self, work: Callable[[apsw.Connection, int], T]) -> T:
         """Run the work in a transaction; its result comes back only after the commit."""
+        return cast("T", await self._put(_one_by_one, work, short=False))
+
+    async def run_alike(
+        self, work: Callable[[apsw.Connection, Sequence[Item], int], Sequence[T]], item: Item
+    ) -> T:
+        """Run a short work on an item, together with those who run it on another one."""
+        return cast("T", await self._put(work, item, short=True))
+
+    async def _put(self, alike: Alike, item: Any, *, short: bool) -> Any:
         if self._closed:
             raise UnavailableError("the ledger is closed")
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[T] = loop.create_future()
-        job = _Job(work, loop, future)
+        future: asyncio.Future[Any] = loop.create_future()
+        job = _Job(alike, item, loop, future)
         if short:
             self._gather(job)
         else:
@@ -99,6 +115,14 @@ class Lane:
             self._inbox.put(_Signal.CLOSE)
             await asyncio.to_thread(self._thread.join)
 
+    def _is_lone(self, group: list[_Job]) -> bool:
+        """Whether the caller is the one who came last, and so most likely the only one.
+
+        Many callers get more from commits that they share than each from one without a switch.
+        """
+        before, self._caller = self._caller, group[-1].caller
+        return len(group) == 1 and before == self._caller
+
     def _gather(self, job: _Job) -> None:
         """Let what the loop's ready tasks submit in this turn share one transaction."""
         together = self._short.get(job.loop)
@@ -109,19 +133,18 @@ class Lane:
 
     def _flush(self, loop: asyncio.AbstractEventLoop) -> None:
         group = self._short.pop(loop, [])
-        if group and not self._commit_here(group):
+        if group and not (self._is_lone(group) and self._commit_here(group)):
             self._hand_over(group)
 
     def _hand_over(self, group: list[_Job]) -> None:
-        for job in group:
-            self._inbox.put(job)
+        self._inbox.put(group)
         if self._ended:
             self._refuse()
 
     def _commit_here(self, group: list[_Job]) -> bool:
         """Commit on the caller's thread, unless that could keep its loop waiting."""
         start = self._clock.elapsed_us()
-        if len(group) > HERE_MAX or start < self._rests_until or not self._inbox.empty():
+        if start < self._rests_until or not self._inbox.empty():
             return False
         if not self._turn.acquire(blocking=False):
             return False
@@ -177,8 +200,8 @@ class Lane:
         group: list[_Job] = []
         item = self._inbox.get()
         while not isinstance(item, _Signal):
-            group.append(item)
-            if len(group) == GROUP_MAX:
+            group += item
+            if len(group) >= GROUP_MAX:
                 return group, None
             try:
                 item = self._inbox.get_nowait()
@@ -191,9 +214,9 @@ class Lane:
         late: list[_Job] = []
         while not self._inbox.empty():
             item = self._inbox.get()
-            if not isinstance(item, _Signal):
-                item.error = UnavailableError("the ledger is closed")
-                late.append(item)
+            late += [] if isinstance(item, _Signal) else item
+        for job in late:
+            job.error = UnavailableError("the ledger is closed")
         _deliver(late)
 
     def _grown(self, pages: int) -> None:
@@ -206,8 +229,11 @@ class Lane:
             if not connection.in_transaction:
                 begin(connection, writes=self._writes)
             now = self._clock.now_us()
-            for job in group:
-                job.result = job.work(connection, now)
+            for alike, jobs in groupby(group, lambda job: job.alike):
+                some = list(jobs)
+                results = alike(connection, [job.item for job in some], now)
+                for job, result in zip(some, results, strict=True):
+                    job.result = result
             commit(connection)
         except Exception as error:  # noqa: BLE001 - handed to whoever awaits the work
             roll_back(connection)
@@ -216,6 +242,10 @@ class Lane:
             else:
                 for job in group:
                     self._transact([job])
+
+
+def _one_by_one(db: apsw.Connection, works: Sequence[Work], now: int) -> list[Any]:
+    return [work(db, now) for work in works]
 
 
 def _deliver(group: list[_Job]) -> None:

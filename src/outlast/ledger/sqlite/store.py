@@ -60,9 +60,11 @@ class SqliteLedger:
     async def insert(
         self, jobs: Sequence[NewJob], *, atomic: bool = False, now: int | None = None
     ) -> list[Inserted]:
+        if len(jobs) == 1 and now is None:
+            return [await self._writer.run_alike(write.insert, jobs[0])]
         work = write.insert_all if atomic else write.insert
         return await self._writer.run(
-            lambda db, clock: work(db, jobs, clock if now is None else now), short=len(jobs) == 1
+            lambda db, clock: work(db, jobs, clock if now is None else now)
         )
 
     async def claim(self, want: Want, *, now: int | None = None) -> list[Lease]:

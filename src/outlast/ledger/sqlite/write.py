@@ -1,22 +1,85 @@
 """The write side: each function runs inside the writer's transaction and decides nothing."""
 
 import json
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby, islice
+from typing import Any, Final, TypeVar
 
 import apsw
 
 from outlast.core.job import Inserted, Lease, NewJob, Pruned, Transition, Verdict, Want
 from outlast.core.status import TERMINAL, Status
 from outlast.ledger.sqlite.connection import all_or_none, one, rows, sole
-from outlast.ledger.sqlite.statements import sql
+from outlast.ledger.sqlite.statements import fragments, sql
 
-_BACK = frozenset({Status.PENDING, Status.SCHEDULED, Status.WAITING})
+T = TypeVar("T")
+CHUNK: Final = 32  # rows a statement
+_BACK: Final = frozenset({Status.PENDING, Status.SCHEDULED, Status.WAITING})
 
 
 def insert(db: apsw.Connection, jobs: Sequence[NewJob], now: int) -> list[Inserted]:
     """Insert each job with its first event, unless its key or its queue's depth says no."""
-    return [_insert_one(db, job, now) for job in jobs]
+    made: list[Inserted] = []
+    for plain, some in groupby(jobs, _is_plain):
+        if plain:
+            for chunk in batched(some, CHUNK):
+                made += _insert_chunk(db, chunk, now)
+        else:
+            made += [_insert_one(db, job, now) for job in some]
+    return made
+
+
+def batched(items: Iterable[T], size: int) -> Iterator[tuple[T, ...]]:
+    """Cut an iterable into tuples of this size; the last one may be shorter."""
+    rest = iter(items)
+    while some := tuple(islice(rest, size)):
+        yield some
+
+
+def _is_plain(job: NewJob) -> bool:
+    """Whether nothing has to be looked up before."""
+    return job.key is None and job.max_depth is None
+
+
+def _insert_chunk(db: apsw.Connection, jobs: Sequence[NewJob], now: int) -> list[Inserted]:
+    if len(jobs) == 1:
+        return [_insert_one(db, jobs[0], now)]
+    parts = fragments("insert_jobs")
+    values: list[object] = []
+    for job in jobs:
+        values += _row(job, now)
+    try:
+        db.execute(f"{parts['head']} {', '.join([parts['row']] * len(jobs))}", values)
+    except apsw.ConstraintError:
+        # An ID that is there already; the statement left nothing, so each job for itself.
+        return [_insert_one(db, job, now) for job in jobs]
+    db.execute(parts["events"], {"last": db.last_insert_rowid(), "count": len(jobs)})
+    return [Inserted(job.id, "created", now) for job in jobs]
+
+
+def _row(job: NewJob, now: int) -> tuple[object, ...]:
+    """Return what `insert_jobs.sql` binds for a job."""
+    run_at = job.run_at_us if job.run_at_us is not None else now + job.delay_us
+    delayed = run_at > now
+    return (
+        job.id,
+        "scheduled" if delayed else "pending",
+        job.queue,
+        job.priority,
+        job.max_attempts,
+        now,
+        run_at if delayed else now,
+        None if job.expires_in_us is None else now + job.expires_in_us,
+        job.deadline_us,
+        None if job.deadline_us is None else now + job.deadline_us,
+        job.timeout_us,
+        job.tenant,
+        job.task,
+        job.concurrency_key,
+        job.tags,
+        job.notify,
+        job.args,
+    )
 
 
 def insert_all(db: apsw.Connection, jobs: Sequence[NewJob], now: int) -> list[Inserted]:
