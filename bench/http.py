@@ -69,8 +69,8 @@ def _server(kind: str, folder: Path) -> Iterator[int]:
 class _Connection(asyncio.Protocol):
     """Sends one request after the other and notes how long each took; parses next to nothing."""
 
-    def __init__(self, requests: Iterator[int], host: str) -> None:
-        head = f"POST /v1/jobs HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
+    def __init__(self, requests: Iterator[int], host: str, path: str) -> None:
+        head = f"POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
         self._request = f"{head}Content-Length: {len(BODY)}\r\n\r\n".encode() + BODY
         self._requests = requests
         self._buffer = b""
@@ -110,13 +110,13 @@ class _Connection(asyncio.Protocol):
             self.done.set_result(None)
 
 
-async def load(port: int, count: int) -> None:
+async def load(port: int, count: int, path: str) -> None:
     """Send `count` requests over the connections; print the rate and the percentiles as JSON."""
     loop, requests = asyncio.get_running_loop(), iter(range(count))
     start = CLOCK.elapsed_us()
     made = [
         await loop.create_connection(
-            lambda: _Connection(requests, f"127.0.0.1:{port}"), "127.0.0.1", port
+            lambda: _Connection(requests, f"127.0.0.1:{port}", path), "127.0.0.1", port
         )
         for _ in range(CONNECTIONS)
     ]
@@ -128,9 +128,9 @@ async def load(port: int, count: int) -> None:
     print(json.dumps(figures))
 
 
-def _measure(port: int, count: int) -> dict[str, float]:
+def measure(port: int, count: int, path: str = "/v1/jobs") -> dict[str, float]:
     """Measure from a process of its own, so that the client's work is not the server's."""
-    command = [sys.executable, "-m", "bench.http", "load", str(port), str(count)]
+    command = [sys.executable, "-m", "bench.http", "load", str(port), str(count), path]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     found: dict[str, float] = json.loads(done.stdout)
     return found
@@ -141,8 +141,8 @@ async def posts(folder: Path, scale: float) -> list[Figure]:
     count = max(1_000, int(10_000 * scale))
     with _server("constant", folder) as constant, _server("jobs", folder) as jobs:
         for port in (constant, jobs):
-            _measure(port, 1_000)
-        rounds = [(_measure(constant, count), _measure(jobs, count)) for _ in range(ROUNDS)]
+            measure(port, 1_000)
+        rounds = [(measure(constant, count), measure(jobs, count)) for _ in range(ROUNDS)]
     raw = statistics.median(c["rate"] for c, _ in rounds)
     rate = statistics.median(j["rate"] for _, j in rounds)
     p50, p99 = (statistics.median(j[name] for _, j in rounds) for name in ("p50", "p99"))
@@ -158,10 +158,11 @@ if __name__ == "__main__":
     parser.add_argument("what", choices=["serve", "load"])
     parser.add_argument("first")
     parser.add_argument("second")
+    parser.add_argument("path", nargs="?", default="/v1/jobs")
     given = parser.parse_args()
     if given.what == "serve":
         serve(given.first, given.second)
     else:
         import uvloop
 
-        uvloop.run(load(int(given.first), int(given.second)))
+        uvloop.run(load(int(given.first), int(given.second), given.path))
