@@ -10,10 +10,10 @@ STAMP := .venv/.installed-$(shell cat $(LOCK) pyproject.toml | cksum | cut -d' '
 UV_VERSION := 0.13.9
 ARGS ?=
 
-.PHONY: help demo test check bench fmt lock clean
+.PHONY: help demo test check bench bench-frameworks fmt lock clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(STAMP) ## run the studio: real slow work, a killed worker, nothing lost
 	@$(BIN)/python examples/studio/demo.py $(ARGS)
@@ -30,6 +30,10 @@ check: $(STAMP) ## lint, format, types, rooms and tidy laws; changes nothing
 
 bench: $(STAMP) ## measure, each figure beside its floor from the same run
 	@$(BIN)/python -m bench $(ARGS)
+
+bench-frameworks: $(STAMP) ## measure the submit route under other web frameworks and servers
+	@$(BIN)/python -m pip install --quiet --no-input fastapi==0.* litestar==2.* granian==2.*
+	@$(BIN)/python -m bench.frameworks $(ARGS)
 
 fmt: $(STAMP) ## format, and fix what the linter can fix
 	@$(BIN)/ruff check --fix --quiet . || true

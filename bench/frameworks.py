@@ -5,9 +5,9 @@ body and writing of the answer; what is submitted, checked and stored is the pro
 """
 
 import argparse
-import asyncio
 import gc
 import json
+import socket
 import statistics
 import subprocess
 import sys
@@ -111,8 +111,6 @@ def litestar_app() -> Any:
 
 def serve(framework: str, server: str, folder: str) -> None:
     """Serve one pair, in one process, on a free port that the first line names."""
-    import socket
-
     app.configure(Settings(ledger=f"sqlite:///{folder}/bench.db", blobs=f"{folder}/blobs"))
     made = {"starlette": starlette_app, "fastapi": fastapi_app, "litestar": litestar_app}
     with socket.socket() as probe:
@@ -126,12 +124,11 @@ def serve(framework: str, server: str, folder: str) -> None:
             made[framework](), port=port, log_level="warning", access_log=False, proxy_headers=False
         )
         return
+    import uvloop
     from granian.constants import Interfaces
     from granian.server.embed import Server
 
     asgi = made[framework]()
-    import uvloop
-
     uvloop.run(Server(asgi, address="127.0.0.1", port=port, interface=Interfaces.ASGI).serve())
 
 
@@ -151,8 +148,6 @@ def _running(framework: str, server: str) -> Iterator[tuple[int, int]]:
 
 
 def _wait_for(port: int) -> None:
-    import socket
-
     for _ in range(200):
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
@@ -194,7 +189,8 @@ def main() -> None:
     if given.json:
         print(json.dumps([{"framework": f, "server": s, **row} for (f, s), row in rows.items()]))
         return
-    print(f"{'framework':<12}{'server':<10}{'constant/s':>11}{'jobs/s':>9}{'p50 ms':>8}{'p99 ms':>8}{'MB':>6}")
+    heads = f"{'constant/s':>11}{'jobs/s':>9}{'p50 ms':>8}{'p99 ms':>8}{'MB':>6}"
+    print(f"{'framework':<12}{'server':<10}{heads}")
     for (framework, server), row in rows.items():
         print(
             f"{framework:<12}{server:<10}{row['constant_rate']:>11,.0f}{row['jobs_rate']:>9,.0f}"
