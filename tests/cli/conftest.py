@@ -1,9 +1,7 @@
 """The commands as a user runs them: on a ledger file, and against a server of the same file."""
 
-import json
 import os
-import signal
-import subprocess
+from contextlib import ExitStack
 
 import pytest
 from click.testing import CliRunner
@@ -14,7 +12,7 @@ from outlast.core.job import NewJob, Want
 from outlast.core.limits import LEASE_US
 from outlast.core.retry import DEFAULT_BACKOFF
 from outlast.system import new_id
-from tests.cli.rig import spawn, using
+from tests.cli.rig import served, started, using
 
 APP = """\
 import asyncio
@@ -110,33 +108,28 @@ def put(url):
 
 
 @pytest.fixture
-def start(tmp_path, app):
-    """Start `outlast dev` or `outlast api`; give what it says when it is ready."""
-    started = []
+def start(app):
+    """Start `outlast dev` or `outlast api` as a process; give what it says when it is ready."""
+    with ExitStack() as running:
+        yield lambda command, *arguments: running.enter_context(started(command, app, *arguments))
 
-    def begin(command, *arguments):
-        process = spawn(command, app, "--port", "0", "--json", *arguments)
-        started.append(process)
-        line = process.stdout.readline()
-        assert line, f"{command} did not start: exit code {process.wait()}"
-        return json.loads(line)
 
-    yield begin
-    for process in started:
-        process.send_signal(signal.SIGTERM)
-    for process in started:
-        try:
-            process.communicate(timeout=15)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
-            raise
+@pytest.fixture(scope="session")
+def dev(tmp_path_factory):
+    """The whole product in one command, with one worker; its tests share it and its ledger."""
+    folder = tmp_path_factory.mktemp("dev")
+    app = folder / "studio.py"
+    app.write_text(APP, "utf-8")
+    ledger = ("--ledger", f"sqlite:///{folder}/outlast.db", "--blobs", folder / "files")
+    with started("dev", app, *ledger, "--processes", "1") as ready:
+        yield ready
 
 
 @pytest.fixture(params=["ledger", "server"])
 def target(request, url):
     """The same jobs seen both ways: with --ledger, and with --url."""
     if request.param == "ledger":
-        return ("--ledger", url)
-    ready = request.getfixturevalue("start")("api", "--ledger", url)
-    return ("--url", ready["url"])
+        yield ("--ledger", url)
+    else:
+        with served(url) as address:
+            yield ("--url", address)

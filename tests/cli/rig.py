@@ -1,10 +1,19 @@
-"""What the tests of the commands share: a ledger to look into, a command in its own process."""
+"""What the tests of the commands share: a ledger to look into, servers, commands as processes."""
 
 import asyncio
+import json
+import signal
+import socket
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
 
+import uvicorn
+
+from outlast import Outlast
+from outlast.api import create
 from outlast.ledger import open_ledger
 
 
@@ -31,3 +40,42 @@ def spawn(*arguments):
         [sys.executable, "-c", code, *map(str, arguments)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=Path.cwd(),
     )  # fmt: skip
+
+
+@contextmanager
+def started(command, *arguments):
+    """Run `outlast dev` or `outlast api` as a process; give what it says when it is ready."""
+    process = spawn(command, *arguments, "--port", "0", "--json")
+    try:
+        line = process.stdout.readline()
+        assert line, f"{command} did not start: exit code {process.wait()}"
+        yield json.loads(line)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.communicate(timeout=15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            raise
+
+
+@contextmanager
+def served(ledger):
+    """Serve a ledger over real HTTP from a thread, which starts in no time; give the URL.
+
+    That a server also starts as a process of its own is the law of the tests that use `started`.
+    """
+    api = create(Outlast(ledger=ledger))
+    config = uvicorn.Config(api, log_level="warning", access_log=False, ws="none")
+    server = uvicorn.Server(config)
+    # Who calls before the server listens is kept waiting by the socket: nobody has to poll.
+    door = socket.create_server(("127.0.0.1", 0))
+    thread = Thread(target=server.run, args=([door],))
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{door.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
+        door.close()

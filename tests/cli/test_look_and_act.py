@@ -76,14 +76,12 @@ def test_retry_runs_a_failed_job_again_and_no_other(said, put):
     said("retry", put(), code=5)
 
 
-@pytest.mark.parametrize(
-    "job_id", ["nope", "../../etc/passwd", "01a20b8a-3991-7a97-8c84-105678bb09ea"]
-)
 @pytest.mark.parametrize("command", ["show", "cancel", "retry"])
-def test_an_unknown_job_is_not_found(said, command, job_id):
-    (error,) = said(command, job_id, code=4)
+def test_an_unknown_job_is_not_found(said, command):
+    for job_id in ("nope", "../../etc/passwd", "01a20b8a-3991-7a97-8c84-105678bb09ea"):
+        (error,) = said(command, job_id, code=4)
 
-    assert job_id in error["detail"]
+        assert job_id in error["detail"]
 
 
 def test_dead_letters_are_grouped_by_error(said, put):

@@ -11,16 +11,10 @@ import pytest
 from tests.cli.rig import spawn
 
 
-@pytest.fixture
-def dev(start, url):
-    """The whole product in one command, with one worker process."""
-    return start("dev", "--ledger", url, "--processes", "1", "--blobs", "files")
-
-
 @pytest.fixture(params=["app", "server"])
-def place(request, dev, app, url):
+def place(request, dev, app):
     """Where a job is submitted to: the ledger by way of the app, or the server."""
-    return (app, "--ledger", url) if request.param == "app" else (dev["url"],)
+    return (app, "--ledger", dev["ledger"]) if request.param == "app" else (dev["url"],)
 
 
 def test_a_job_is_submitted_awaited_and_its_result_alone_is_printed(run, place):
@@ -55,30 +49,32 @@ def test_a_failed_job_is_told_without_its_escape_codes(run, place):
     assert json.loads(as_json.stderr)["reason"]["type"] == "ValueError"
 
 
-def test_waiting_has_an_end_and_the_job_goes_on(run, place, url):
+def test_waiting_has_an_end_and_the_job_goes_on(run, place, dev):
     where, *options = place
+    ledger = ("--ledger", dev["ledger"])
 
     result = run("submit", where, "endless", "--wait", "--within", "0.3s", *options)
 
     assert result.exit_code == 9
     job_id = result.stderr.split()[-2]
-    assert run("cancel", job_id, "--ledger", url).exit_code == 0
-    assert run("show", job_id, "--follow", "--ledger", url).exit_code == 8
+    assert run("cancel", job_id, *ledger).exit_code == 0
+    assert run("show", job_id, "--follow", *ledger).exit_code == 8
 
 
-def test_wrong_arguments_are_told_by_name_and_nothing_is_stored(run, place, url):
+def test_wrong_arguments_are_told_by_name_and_nothing_is_stored(run, place, dev):
     where, *options = place
+    before = run("jobs", "--ledger", dev["ledger"]).stdout
 
     result = run("submit", where, "add", "a=x", "b=1", *options)
 
     assert result.exit_code == 2
     assert "args.a" in result.stderr
-    assert run("jobs", "--ledger", url).stdout == "no such jobs\n"
+    assert run("jobs", "--ledger", dev["ledger"]).stdout == before
 
 
 def test_the_same_key_gives_the_same_job(run, place):
     where, *options = place
-    key = ("--idempotency-key", "k")
+    key = ("--idempotency-key", where)
 
     first, again = (run("submit", where, "add", "a=1", "b=2", *key, *options) for _ in range(2))
     other = run("submit", where, "add", "a=2", "b=2", *key, *options)
@@ -136,14 +132,14 @@ def test_no_server_for_other_machines_without_keys(run, app, url):
     assert "outlast keys create" in result.stderr
 
 
-def test_a_bar_is_drawn_on_a_terminal(dev, app, url):
+def test_a_bar_is_drawn_on_a_terminal(dev, app):
     import os
     import pty
 
     master, slave = pty.openpty()
     command = [sys.executable, "-m", "outlast", "submit", str(app), "count", "n=3", "--wait"]
     with subprocess.Popen(
-        [*command, "--ledger", url], stdout=subprocess.PIPE, stderr=slave, text=True
+        [*command, "--ledger", dev["ledger"]], stdout=subprocess.PIPE, stderr=slave, text=True
     ) as process:
         os.close(slave)
         drawn = b""

@@ -134,7 +134,9 @@ class HttpBackend:
 def error_of(status: int, problem: Mapping[str, Any]) -> OutlastError:
     """Return the error that a problem document tells of, so that its exit code is the same."""
     code = str(problem.get("code", ""))
-    by_code = {kind.code: kind for kind in _kinds(OutlastError)}
+    # Only the tree that users know: which of the server's own classes are loaded is chance.
+    home = OutlastError.__module__
+    by_code = {kind.code: kind for kind in _kinds(OutlastError) if kind.__module__ == home}
     fallback = InvalidInputError if status < HTTPStatus.INTERNAL_SERVER_ERROR else UnavailableError
     kind = by_code.get(code) or _BY_STATUS.get(status, fallback)
     facts = {name: value for name, value in problem.items() if name not in _NO_FACTS}
