@@ -12,6 +12,7 @@ from bench import floor
 from bench.app import app, long, noop, when
 from bench.fleet import cpu_seconds, fleet, memory_mb, parent_of
 from outlast.core.job import Filter
+from outlast.core.limits import LEASE_US, SECOND
 from outlast.core.status import Status
 from outlast.sdk.settings import Settings
 from outlast.system import CLOCK
@@ -161,8 +162,11 @@ async def idles(folder: Path, scale: float) -> list[Figure]:
     ]
 
 
-async def _recover(place: Path, *, supervisor: bool) -> float:
-    """Kill -9 whoever runs the job; return seconds until it runs again elsewhere."""
+async def _recover(place: Path, *, supervisor: bool = False, frozen: bool = False) -> float:
+    """Kill -9 whoever runs the job, or freeze it; return seconds until it runs again elsewhere.
+
+    Who is frozen closes no lock and ends no process, so that only its lease can run out.
+    """
     await _use(place)
     with fleet(place), fleet(place):
         handle = await long.submit(n=1)
@@ -175,14 +179,16 @@ async def _recover(place: Path, *, supervisor: bool) -> float:
                 parent = parent_of(pid)
                 break
             await asyncio.sleep(0.01)
-        victims = [parent] if supervisor else [pid]
+        victims = [parent, pid] if frozen else [parent] if supervisor else [pid]
         start = CLOCK.now_us()
         for victim in victims:
-            os.kill(victim, signal.SIGKILL)
+            os.kill(victim, signal.SIGSTOP if frozen else signal.SIGKILL)
         while (job := await handle.record()).token < 2 or job.started_at is None:
             await asyncio.sleep(0.002)
         await handle.cancel()
         seconds = (job.started_at - start) / 1_000_000
+        for victim in victims if frozen else ():
+            os.kill(victim, signal.SIGKILL)
     await app.close()
     return seconds
 
@@ -195,7 +201,11 @@ async def recoveries(folder: Path, scale: float) -> list[Figure]:
         (folder / f"kill-all-{n}").mkdir()
     worker = [await _recover(folder / f"kill-{n}", supervisor=False) for n in range(rounds)]
     both = [await _recover(folder / f"kill-all-{n}", supervisor=True) for n in range(rounds)]
+    (folder / "freeze").mkdir()
+    lease = await _recover(folder / "freeze", frozen=True)
+    limit = LEASE_US / SECOND + 1
     return [
         Figure("kill -9 worker → runs again", max(worker), "s", None, "≤ 0.3", max(worker) <= 0.3),
         Figure("… and its supervisor", max(both), "s", None, "≤ 2", max(both) <= 2),
+        Figure("no hint, lease runs out", lease, "s", None, f"≤ {limit:g}", lease <= limit),
     ]

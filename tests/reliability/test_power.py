@@ -32,10 +32,10 @@ def mounted(image, folder):
         assert run("umount", "-l", str(folder)).returncode == 0
 
 
-@pytest.fixture
-def disk(tmp_path):
-    """Give an empty disk of its own: an ext4 file system in a file."""
-    image = tmp_path / "disk.img"
+def new_disk(folder):
+    """Make an empty disk: an ext4 file system in a file."""
+    folder.mkdir(exist_ok=True)
+    image = folder / "disk.img"
     with image.open("wb") as file:
         file.truncate(48 * 1024 * 1024)
     done = run("mkfs.ext4", "-q", "-F", str(image))
@@ -71,11 +71,15 @@ async def lost_in_a_power_cut(disk, folder, *planted):
 
 
 @pytest.mark.root
-async def test_no_acknowledged_job_is_lost_in_a_power_cut(disk, tmp_path):
-    assert await lost_in_a_power_cut(disk, tmp_path) == 0
+async def test_no_acknowledged_job_is_lost_in_a_power_cut(tmp_path):
+    assert await lost_in_a_power_cut(new_disk(tmp_path), tmp_path) == 0
 
 
 @pytest.mark.root
 @pytest.mark.parametrize("mode", ["OFF", "NORMAL"])
-async def test_with_lesser_durability_they_would_be(disk, tmp_path, mode):
-    assert await lost_in_a_power_cut(disk, tmp_path, mode) > 0
+async def test_with_lesser_durability_they_would_be(tmp_path, mode):
+    for n in range(5):  # the kernel may write back just in time, but not every time
+        folder = tmp_path / str(n)
+        if await lost_in_a_power_cut(new_disk(folder), folder, mode):
+            return
+    raise AssertionError(f"nothing was lost with synchronous = {mode}")
