@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from outlast.sdk.client import Client
     from outlast.sdk.context import Artifact, Job
     from outlast.sdk.handle import Handle
-    from outlast.sdk.sync import SyncOutlast
+    from outlast.sdk.sync import SyncClient, SyncOutlast
     from outlast.sdk.sync_context import SyncJob
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "OutlastError",
     "Retry",
     "Snooze",
+    "SyncClient",
     "SyncJob",
     "SyncOutlast",
 ]
@@ -43,6 +44,7 @@ _HOMES = {
     "OutlastError": "core.errors",
     "Retry": "core.signals",
     "Snooze": "core.retry",
+    "SyncClient": "sdk.sync",
     "SyncJob": "sdk.sync_context",
     "SyncOutlast": "sdk.sync",
 }

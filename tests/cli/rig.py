@@ -61,12 +61,12 @@ def started(command, *arguments):
 
 
 @contextmanager
-def served(ledger):
-    """Serve a ledger over real HTTP from a thread, which starts in no time; give the URL.
+def served(what):
+    """Serve an app, or the ledger of a URL, over real HTTP from a thread, at once; give the URL.
 
     That a server also starts as a process of its own is the law of the tests that use `started`.
     """
-    api = create(Outlast(ledger=ledger))
+    api = create(Outlast(ledger=what) if isinstance(what, str) else what)
     config = uvicorn.Config(api, log_level="warning", access_log=False, ws="none")
     server = uvicorn.Server(config)
     # Who calls before the server listens is kept waiting by the socket: nobody has to poll.

@@ -5,7 +5,6 @@ from hashlib import sha256
 
 import pytest
 
-from outlast.cli.remote import error_of
 from outlast.core.errors import (
     KeyReusedError,
     NotFoundError,
@@ -14,6 +13,7 @@ from outlast.core.errors import (
     UnavailableError,
 )
 from outlast.core.job import NewJob
+from outlast.sdk.http import error_of
 from outlast.system import CLOCK, new_id
 from tests.cli.rig import using
 

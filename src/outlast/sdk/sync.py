@@ -1,17 +1,74 @@
-"""The façade for plain code (Django, Flask, scripts): four verbs over a background loop."""
+"""The façade for plain code (Django, Flask, scripts): a few verbs over a background loop."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Coroutine,
+    Iterable,
+    Iterator,
+    Mapping,
+)
 from threading import Thread
-from typing import Any, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
+from outlast.core.errors import OutlastError
+from outlast.core.job import Event
 from outlast.sdk.app import Outlast, TaskHandle
+from outlast.sdk.client import Client, RemoteHandle
 from outlast.sdk.handle import Handle, JobStatus
 
 T = TypeVar("T")
 
 
-class SyncOutlast:
+class _Opened(Protocol):
+    async def close(self) -> None: ...
+
+
+class _Background:
+    """An event loop in a thread of its own, for as long as the block runs."""
+
+    def __enter__(self) -> Self:
+        self._loop = asyncio.new_event_loop()
+        self._thread = Thread(target=self._loop.run_forever, name="outlast-sync", daemon=True)
+        self._thread.start()
+        try:
+            self._inner: _Opened = self.wait(self._open())
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self.wait(self._inner.close())
+        finally:
+            self._stop()
+
+    async def _open(self) -> _Opened:
+        raise NotImplementedError
+
+    def _stop(self) -> None:
+        self.wait(self._loop.shutdown_asyncgens())
+        self.wait(self._loop.shutdown_default_executor())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def wait(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine on the background loop and return its result.
+
+        What interrupts the wait (Ctrl-C) cancels the coroutine, too.
+        """
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result()
+        finally:
+            future.cancel()
+
+
+class SyncOutlast(_Background):
     """An app for code without an event loop; use it as a context manager.
 
     >>> from tempfile import mkdtemp
@@ -27,28 +84,8 @@ class SyncOutlast:
     def __init__(self, app: Outlast) -> None:
         self._app = app
 
-    def __enter__(self) -> Self:
-        self._loop = asyncio.new_event_loop()
-        self._thread = Thread(target=self._loop.run_forever, name="outlast-sync", daemon=True)
-        self._thread.start()
-        try:
-            self.wait(self._app.open())
-        except BaseException:
-            self._stop()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        try:
-            self.wait(self._app.close())
-        finally:
-            self._stop()
-
-    def _stop(self) -> None:
-        self.wait(self._loop.shutdown_default_executor())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+    async def _open(self) -> _Opened:
+        return await self._app.open()
 
     def submit(self, task: TaskHandle[Any, Any], *args: Any, **kwargs: Any) -> "SyncHandle":
         """Store a job durably and return a handle on it."""
@@ -58,18 +95,61 @@ class SyncOutlast:
         """Return a handle on a job submitted earlier."""
         return SyncHandle(self, self._app.handle(job_id))
 
-    def wait(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine on the background loop and return its result."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+class SyncClient(_Background):
+    """A `Client` for code without an event loop; use it as a context manager.
+
+    It takes what `Client` takes and raises what that raises::
+
+        with SyncClient("http://127.0.0.1:8000", key=secret) as client:
+            print(client.run("monthly_report", {"user_id": 1, "month": "2026-11"}))
+    """
+
+    def __init__(self, url: str, **options: Any) -> None:
+        self._url = url
+        self._options = options
+
+    async def _open(self) -> _Opened:
+        self._client = Client(self._url, **self._options)
+        return self._client
+
+    def submit(
+        self, task: str, args: Mapping[str, Any] | None = None, **options: Any
+    ) -> "SyncHandle":
+        """Submit a job durably; see `Client.submit`."""
+        return SyncHandle(self, self.wait(self._client.submit(task, args, **options)))
+
+    def run(self, task: str, args: Mapping[str, Any] | None = None, **options: Any) -> Any:
+        """Submit a job and return its result; see `Client.run`."""
+        return self.wait(self._client.run(task, args, **options))
+
+    def submit_batch(
+        self, jobs: Iterable[Mapping[str, Any]], *, atomic: bool = False
+    ) -> list["SyncHandle | OutlastError"]:
+        """Submit many jobs; see `Client.submit_batch`."""
+        made = self.wait(self._client.submit_batch(jobs, atomic=atomic))
+        return [one if isinstance(one, OutlastError) else SyncHandle(self, one) for one in made]
+
+    def handle(self, job_id: str) -> "SyncHandle":
+        """Return a handle on a job submitted earlier."""
+        return SyncHandle(self, self._client.handle(job_id))
+
+    def call(self, method: str, path: str, **request: Any) -> Any:
+        """Make any other call of the API; see `Client.call`."""
+        return self.wait(self._client.call(method, path, **request))
 
 
 class SyncHandle:
     """A submitted job, for code without an event loop."""
 
-    def __init__(self, jobs: SyncOutlast, handle: Handle) -> None:
+    def __init__(self, jobs: _Background, handle: Handle | RemoteHandle) -> None:
         self._jobs = jobs
         self._handle = handle
         self.id = handle.id
+        self.duplicate = handle.duplicate
+
+    def __repr__(self) -> str:
+        return f"<SyncHandle {self.id}>"
 
     def status(self) -> JobStatus:
         """Return how the job stands now."""
@@ -79,6 +159,29 @@ class SyncHandle:
         """Wait for the job's end and return its result; see `Handle.result`."""
         return self._jobs.wait(self._handle.result(timeout))
 
+    def events(self, after: int = 0) -> Iterator[Event]:
+        """Follow the job's history from a sequence number to its end, live."""
+        source: AsyncIterator[Event] = self._handle.events(after)
+        try:
+            while (event := self._jobs.wait(_next(source))) is not None:
+                yield event
+        finally:
+            if isinstance(source, AsyncGenerator):
+                self._jobs.wait(_closed(source))
+
     def cancel(self, timeout: float | None = None) -> str:
         """Ask the job to stop; see `Handle.cancel`."""
         return self._jobs.wait(self._handle.cancel(timeout=timeout))
+
+    def retry(self) -> None:
+        """Run a failed or cancelled job again; see `Handle.retry`."""
+        self._jobs.wait(self._handle.retry())
+
+
+async def _next(source: AsyncIterator[T]) -> T | None:
+    following: Awaitable[T | None] = anext(source, None)
+    return await following
+
+
+async def _closed(source: AsyncGenerator[Any, None]) -> None:
+    await source.aclose()
