@@ -26,7 +26,9 @@ SUITES = {
 
 
 def _line(figure: Figure) -> str:
-    raw = f"{figure.floor:>10,.0f}" if figure.floor is not None else " " * 10
+    raw = " " * 10
+    if figure.floor is not None:
+        raw = f"{figure.floor:>10,.0f}" if figure.floor >= 1_000 else f"{figure.floor:>10,.3g}"
     ratio = f"{figure.ratio:>6.2f}" if figure.ratio is not None else " " * 6
     value = f"{figure.value:,.0f}" if figure.value >= 1_000 else f"{figure.value:,.3g}"
     verdict = {True: "yes", False: "NO", None: ""}[figure.reached]

@@ -82,7 +82,7 @@ async def _run(
     background = [
         asyncio.create_task(_for_ever(upkeep.run)),
         asyncio.create_task(_for_ever(watch.run)),
-        asyncio.create_task(_announce(ledger, settings, ready, api=api, worker=worker)),
+        asyncio.create_task(_announce(ledger, supervisor, settings, ready, api=api, worker=worker)),
     ]
     if reload:
         background.append(asyncio.create_task(_reload(reference, supervisor)))
@@ -118,6 +118,7 @@ def _children(reference: str, settings: Settings, *, api: bool, worker: bool) ->
 
 async def _announce(
     ledger: Any,
+    supervisor: Supervisor,
     settings: Settings,
     ready: Callable[[dict[str, object]], None],
     *,
@@ -127,8 +128,8 @@ async def _announce(
     """Say that everything answers, once it does."""
     deadline = CLOCK.elapsed_us() + _READY_WITHIN_S * SECOND
     while CLOCK.elapsed_us() < deadline:
-        here = [d for d in await ledger.docs("worker") if d.lease_until]
-        workers_up = not worker or len(here) >= settings.processes
+        up = {doc.key for doc in await ledger.docs("worker") if doc.lease_until}
+        workers_up = not worker or supervisor.holders <= up
         if workers_up and (not api or _answers(settings.host, settings.port)):
             facts: dict[str, object] = {"ledger": settings.ledger, "pid": os.getpid()}
             if api:

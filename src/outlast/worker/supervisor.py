@@ -66,6 +66,11 @@ class Supervisor:
             await asyncio.gather(heart, return_exceptions=True)
         return self._failed[0] if self._failed else 0
 
+    @property
+    def holders(self) -> set[str]:
+        """Under which identities its children work at present."""
+        return {child.holder for child in self._children if child.works}
+
     def stop(self) -> None:
         """Ask every child to finish; a second call kills."""
         if self._stopping.is_set():
