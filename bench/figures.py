@@ -119,7 +119,7 @@ async def drains(folder: Path, scale: float) -> list[Figure]:
 
 
 async def _two_commits(path: Path, rounds: int) -> float:
-    """What a pickup can't do without: two synced commits after a pause; return the median in ms."""
+    """Measure what no pickup can do without, two synced commits after a pause; return median ms."""
     db = floor.open_file(path)
     took = []
     for _ in range(rounds):
