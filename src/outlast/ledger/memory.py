@@ -130,10 +130,10 @@ class MemoryLedger:
             if first is not None:
                 outcome = "duplicate" if first.fingerprint == job.fingerprint else "conflict"
                 return Inserted(first.job_id, outcome, first.submitted_at)
-        if job.max_depth is not None and self._depth(job.queue) >= job.max_depth:
-            return Inserted(job.id, "full", now)
         if job.id in self._jobs:
             return Inserted(job.id, "duplicate", self._jobs[job.id].submitted_at)
+        if job.max_depth is not None and self._depth(job.queue) >= job.max_depth:
+            return Inserted(job.id, "full", now)
         self._last_number += 1
         row = rows.first_row(job, self._last_number, now)
         delayed = row.status is Status.SCHEDULED

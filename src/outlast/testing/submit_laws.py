@@ -222,3 +222,14 @@ async def test_a_batch_that_is_not_atomic_stores_what_it_may(ledger: Ledger) -> 
 
     assert [made.outcome for made in outcomes] == ["created", "full", "created"]
     assert ids(await rows(ledger)) == job_ids(1, 3)
+
+
+async def test_a_repeated_id_is_a_duplicate_although_its_queue_is_full_by_now(
+    ledger: Ledger,
+) -> None:
+    await submit(ledger, job(1, max_depth=2), job(2, max_depth=2))
+
+    again, new = await submit(ledger, job(1, max_depth=2), job(3, max_depth=2), now=NOW + 5)
+
+    assert (again.outcome, again.at_us) == ("duplicate", NOW)
+    assert new.outcome == "full"

@@ -104,7 +104,11 @@ def _insert_one(db: apsw.Connection, job: NewJob, now: int) -> Inserted:
     if job.max_depth is not None:
         (depth,) = sole(db, sql("depth"), {"queue": job.queue, "limit": job.max_depth})
         if depth >= job.max_depth:
-            return Inserted(job.id, "full", now)
+            # A repeat of what was let in before is no new job, however full the queue is by now.
+            known = one(db, sql("submitted_at"), {"id": job.id})
+            return (
+                Inserted(job.id, "duplicate", known[0]) if known else Inserted(job.id, "full", now)
+            )
     run_at = job.run_at_us if job.run_at_us is not None else now + job.delay_us
     delayed = run_at > now
     row = one(
