@@ -235,3 +235,40 @@ async def test_nothing_is_saved_for_a_job_that_was_taken_over(app):
         go.set()
         await asyncio.wait([held.task])
         assert (await handle.record()).cursor == '{"items":5}'
+
+
+async def test_a_redrive_goes_on_and_one_with_other_arguments_starts_over(app):
+    ran, broken = [], [True]
+
+    @app.task(retries=0)
+    async def work(job: Job, n: int) -> int:
+        def load() -> int:
+            ran.append(n)
+            return n
+
+        loaded = await job.step("load", load)
+        async for item in job.resume(range(3), every=1):
+            ran.append(f"item {item}")
+            if item == 1 and broken[0]:
+                raise ConnectionError
+        return loaded
+
+    handle = await work.submit(n=1)
+    async with running(app):
+        with pytest.raises(JobFailedError):
+            await handle.result(DEADLINE_S)
+        broken[0] = False
+        await handle.retry()
+        assert await handle.result(DEADLINE_S) == 1
+        assert ran == [1, "item 0", "item 1", "item 1", "item 2"]
+
+        ran.clear()
+        broken[0] = True
+        again = await work.submit(n=1)
+        with pytest.raises(JobFailedError):
+            await again.result(DEADLINE_S)
+        broken[0] = False
+        ran.clear()
+        await again.retry({"n": 2})
+        assert await again.result(DEADLINE_S) == 2
+    assert ran == [2, "item 0", "item 1", "item 2"]

@@ -47,9 +47,16 @@ async def cancel(context: Context, request: Request, who: Caller) -> Response:
 
 
 async def retry(context: Context, request: Request, who: Caller) -> Response:
-    """Run a failed or cancelled job again, attempts counted anew."""
+    """Run a failed or cancelled job again, with other `args` if some are given."""
     job = await context.job(request.path_params["id"], who)
-    await context.app.handle(job.id).retry()
+    body = await read_body(request, optional=True)
+    problems = Problems()
+    problems.unknown(body, ("args",))
+    args = body.get("args")
+    if args is not None and not isinstance(args, dict):
+        problems.say("args", f"expected an object, got {args!r:.60}")
+    problems.check()
+    await context.app.handle(job.id).retry(args)
     return await _shown(context, job.id, who)
 
 

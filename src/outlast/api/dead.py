@@ -1,5 +1,6 @@
 """The routes of dead letters: failed jobs that nobody has redriven or discarded yet."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -7,7 +8,6 @@ from pydantic_core import from_json
 from starlette.requests import Request
 from starlette.responses import Response
 
-from outlast.api.act import Change
 from outlast.api.body import read_body
 from outlast.api.codec import answer, error_out, job_out, time_out
 from outlast.api.context import Context
@@ -56,6 +56,8 @@ async def _groups(context: Context, where: Filter) -> list[dict[str, Any]]:
     for (fingerprint,), number in ranked:
         found = await context.ledger.find(replace(where, fingerprint=fingerprint), Page(limit=1))
         newest = found[0] if found else None
+        first = Page(limit=1, oldest_first=True)
+        oldest = await context.ledger.find(replace(where, fingerprint=fingerprint), first)
         error = from_json(newest.error) if newest and newest.error else None
         groups.append(
             {
@@ -65,16 +67,24 @@ async def _groups(context: Context, where: Filter) -> list[dict[str, Any]]:
                 "task": newest.task if newest else None,
                 "newest_id": newest.id if newest else None,
                 "newest_at": time_out(newest.finished_at) if newest else None,
+                "oldest_at": time_out(oldest[0].finished_at) if oldest else None,
             }
         )
     return groups
 
 
-async def _act(context: Context, request: Request, who: Caller, change_of: Change) -> int:
+async def _act(
+    context: Context,
+    request: Request,
+    who: Caller,
+    change_of: Callable[[JobRecord, Mapping[str, Any]], Transition | None],
+    also: tuple[str, ...] = (),
+) -> int:
     """Change the dead letters that the body names by ID or by filter; `rate` spreads them."""
     body = await read_body(request)
     problems = Problems()
-    problems.unknown(body, ("ids", "fingerprint", "rate", *_FILTERS))
+    problems.unknown(body, ("ids", "fingerprint", "rate", *also, *_FILTERS))
+    problems.text(body, "reason")
     ids, rate = body.get("ids"), body.get("rate")
     where = _where(body, who, problems)
     if ids is None and not any(body.get(name) is not None for name in (*_FILTERS, "fingerprint")):
@@ -95,7 +105,7 @@ async def _act(context: Context, request: Request, who: Caller, change_of: Chang
         found = await context.ledger.find(where, page)
         changes: list[Transition] = []
         for job in found:
-            new = change_of(job)
+            new = change_of(job, body)
             if new is not None:
                 delay = int((changed + len(changes) // 2) * SECOND / rate) if rate else 0
                 changes += [new, _spread(job, min(delay, 365 * DAY))] if rate else [new]
@@ -119,13 +129,19 @@ def _spread(job: JobRecord, delay_us: int) -> Transition:
 
 async def redrive(context: Context, request: Request, who: Caller) -> Response:
     """Run dead letters again, all at once or `rate` a second."""
-    changed = await _act(context, request, who, lambda job: transition.redriven(job.id, job.status))
+    changed = await _act(context, request, who, _redriven)
     return answer({"redriven": changed}, 202)
 
 
 async def discard(context: Context, request: Request, who: Caller) -> Response:
-    """Take dead letters off the list without running them."""
-    changed = await _act(
-        context, request, who, lambda job: transition.discarded(job.id, "discarded by request")
-    )
+    """Take dead letters off the list without running them; a `reason` stays in their history."""
+    changed = await _act(context, request, who, _discarded, also=("reason",))
     return answer({"discarded": changed}, 202)
+
+
+def _discarded(job: JobRecord, body: Mapping[str, Any]) -> Transition:
+    return transition.discarded(job.id, str(body.get("reason") or "discarded by request"))
+
+
+def _redriven(job: JobRecord, _body: Mapping[str, Any]) -> Transition | None:
+    return transition.redriven(job.id, job.status)

@@ -44,7 +44,7 @@ WAYS: Final = (
     Way("PATCH", "/v1/jobs/{id}", "operate", act.change, "Job", "Change"),
     Way("DELETE", "/v1/jobs/{id}", "operate", act.forget, "", status=204),
     Way("POST", "/v1/jobs/{id}/cancel", "submit", act.cancel, "Job", status=202),
-    Way("POST", "/v1/jobs/{id}/retry", "operate", act.retry, "Job", status=202),
+    Way("POST", "/v1/jobs/{id}/retry", "operate", act.retry, "Job", "Retry", 202),
     Way("GET", "/v1/jobs/{id}/events", "read", events.of_job, "Events", query=("after",),
         headers=("Last-Event-ID",)),
     Way("GET", "/v1/jobs/{id}/attempts", "read", jobs.attempts, "Attempts"),

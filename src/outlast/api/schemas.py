@@ -143,7 +143,7 @@ _ATTEMPT: Final[Schema] = _record(
 _GROUP: Final[Schema] = _record(
     {
         "fingerprint": _TEXT, "count": _WHOLE, "error": _maybe(_ERROR), "task": _maybe(_TEXT),
-        "newest_id": _maybe(_ID), "newest_at": _maybe(_TIME),
+        "newest_id": _maybe(_ID), "newest_at": _maybe(_TIME), "oldest_at": _maybe(_TIME),
     }
 )  # fmt: skip
 _TASK: Final[Schema] = _record(
@@ -182,10 +182,12 @@ SCHEMAS: Final[dict[str, Schema]] = {
             ids=_list(_ID, BATCH_MAX),
             fingerprint=_TEXT,
             rate={"type": "number", "exclusiveMinimum": 0, "description": "jobs a second"},
+            reason=_TEXT,
             **_FILTER,
         ),
         "minProperties": 1,
     },
+    "Retry": _closed({}, args={"type": "object", "description": "in place of the job's own"}),
     "Count": {"type": "object", "additionalProperties": _WHOLE, "minProperties": 1},
     "Event": _EVENT,
     "Events": _page("events", ref("Event")),

@@ -196,6 +196,7 @@ class Transition:
     priority: int | None = None
     queue: str | None = None
     max_attempts: int | None = None
+    args: str | None = None
     cursor: str | None = None
     discard: bool = False
 

@@ -180,12 +180,25 @@ def cancel(job_id: str, status: Status, *, reason: str) -> Transition | None:
     return None
 
 
-def redriven(job_id: str, status: Status) -> Transition | None:
-    """Run a failed or cancelled job again: a new run of the same ID, attempts counted anew."""
+def redriven(job_id: str, status: Status, *, args: str | None = None) -> Transition | None:
+    """Run a failed or cancelled job again: a new run of the same ID, attempts counted anew.
+
+    It goes on after its stored steps and cursor, unless it gets other arguments, as JSON.
+    """
     if status not in {Status.FAILED, Status.CANCELLED}:
         return None
     return Transition(
-        job_id, status, None, Status.PENDING, "redriven", attempt=0, lost=0, rerun=True
+        job_id,
+        status,
+        None,
+        Status.PENDING,
+        "redriven",
+        "{}" if args is None else json.dumps({"args": json.loads(args)}),
+        attempt=0,
+        lost=0,
+        rerun=True,
+        args=args,
+        cursor=None if args is None else "{}",
     )
 
 

@@ -60,6 +60,7 @@ def changed(row: JobRecord, change: Transition, now: int) -> JobRecord:
         row,
         status=status,
         seq=row.seq + 1 if change.event else row.seq,
+        args=_either(change.args, row.args),
         cursor=_either(change.cursor, row.cursor),
         attempt=_either(change.attempt, row.attempt),
         lost=_either(change.lost, row.lost),

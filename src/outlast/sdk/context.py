@@ -253,7 +253,13 @@ class Job:
         lease = self._effects.lease
         if lease.token == 1:
             return {}
-        found = [from_json(event.data) for event in await self._effects.events("step")]
+        events = await self._effects.events("step")
+        if lease.run > 1:
+            # Steps that were made with other arguments are none of this run's.
+            runs = await self._effects.events("redriven")
+            since = max((run.seq for run in runs if "args" in from_json(run.data)), default=0)
+            events = [event for event in events if event.seq > since]
+        found = [from_json(event.data) for event in events]
         return {step["name"]: to_json(step["result"]).decode() for step in found}
 
     async def save(self, name: str, data: bytes | Path) -> Artifact:

@@ -1,6 +1,6 @@
 """A handle on a submitted job: status, result, events, cancel."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -147,9 +147,14 @@ class Handle:
             pass
         return "too-late"
 
-    async def retry(self) -> None:
-        """Run a failed or cancelled job again; raise ConflictError otherwise."""
+    async def retry(self, args: Mapping[str, Any] | None = None) -> None:
+        """Run a failed or cancelled job again, with other arguments if some are given.
+
+        It goes on after its stored steps; with other arguments it starts over. Raises
+        InvalidInputError for arguments that don't fit, ConflictError for a job in another state.
+        """
         job = await self.record()
-        change = transition.redriven(self.id, job.status)
+        text = None if args is None else self._app.registered(job.task).encode(args)
+        change = transition.redriven(self.id, job.status, args=text)
         if change is None or not (await self._app.ledger.commit([change]))[0].accepted:
             raise ConflictError(f"job {self.id} can't be retried: it is {job.status}")

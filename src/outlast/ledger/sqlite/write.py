@@ -303,6 +303,7 @@ def _binds(change: Transition, now: int) -> dict[str, Any]:
         "priority": change.priority,
         "queue": change.queue,
         "max_attempts": change.max_attempts,
+        "args": change.args,
         "cursor": change.cursor,
         "artifact": change.artifact,
         "unless_cancelled": change.unless_cancelled,

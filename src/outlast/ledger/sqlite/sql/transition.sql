@@ -13,6 +13,7 @@ UPDATE job SET
                              ELSE cancel_requested_at END,
   discarded = CASE WHEN :rerun THEN 0 ELSE discarded OR :discard END,
   result = CASE WHEN :rerun THEN NULL ELSE coalesce(:result, result) END,
+  args = coalesce(:args, args),
   cursor = coalesce(:cursor, cursor),
   deadline_at = CASE WHEN :rerun THEN :now + deadline_us ELSE deadline_at END,
   progress = CASE WHEN :rerun THEN NULL ELSE coalesce(:progress, progress) END,
