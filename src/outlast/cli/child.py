@@ -12,6 +12,7 @@ from outlast.core.errors import OutlastError
 from outlast.core.instant import to_rfc3339
 from outlast.core.limits import LEASE_US
 from outlast.sdk.app import Outlast
+from outlast.sdk.capture import capture
 from outlast.sdk.load import load_app
 from outlast.sdk.settings import Settings
 from outlast.system import CLOCK, ENTROPY
@@ -105,6 +106,7 @@ def main(arguments: list[str]) -> int:
             return 0
         import uvloop  # only where it exists
 
+        capture()
         if kind == "job":
             asyncio.run(serve(app.tasks, app.blobs, CLOCK, ENTROPY))
             return 0

@@ -23,6 +23,7 @@ from outlast.core.limits import (
     SECOND,
 )
 from outlast.core.retry import DEFAULT_BACKOFF, NO_RULES, Backoff, Rules, check_rules
+from outlast.sdk.capture import Voice, speaking
 from outlast.sdk.context import Job
 from outlast.sdk.sync_context import SyncJob
 from outlast.sdk.threads import in_thread
@@ -184,13 +185,17 @@ class Task:
         """Run one attempt; return the result as JSON."""
         model = self.args_model.__pydantic_validator__.validate_json(effects.lease.args)
         kwargs = model.__dict__
-        if self._is_async:
-            if self._context is not None:
-                result = await self.fn(Job(effects), **kwargs)
+        voice = Voice(effects)
+        speaking.set(voice)  # each attempt has a context of its own
+        try:
+            if not self._is_async:
+                result = await self._in_thread(effects, voice, kwargs)
+            elif self._context is not None:
+                result = await self.fn(voice.of_job(), **kwargs)
             else:
                 result = await self.fn(**kwargs)
-        else:
-            result = await self._in_thread(effects, kwargs)
+        finally:
+            voice.end()
         if result is None:
             return "null"
         encoded = self._result.dump_json(result)
@@ -202,10 +207,10 @@ class Task:
             )
         return encoded.decode()
 
-    async def _in_thread(self, effects: Effects, kwargs: dict[str, Any]) -> Any:
+    async def _in_thread(self, effects: Effects, voice: Voice, kwargs: dict[str, Any]) -> Any:
         if self._context is None:
             return await in_thread(effects.stopping, self.fn, **kwargs)
-        job = SyncJob(Job(effects), asyncio.get_running_loop())
+        job = SyncJob(voice.of_job(), asyncio.get_running_loop())
         return await in_thread(effects.stopping, self.fn, job, **kwargs)
 
 
