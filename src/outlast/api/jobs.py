@@ -77,6 +77,7 @@ async def show(context: Context, request: Request, who: Caller) -> Response:
         return Response(status_code=304, headers=headers)
     position, starts_at = await _place(context, job, now)
     shown = job_out(job, admin=who.admin, position=position, starts_at=starts_at)
+    shown["args"] = from_json(job.args)
     return answer(shown, headers=headers)
 
 

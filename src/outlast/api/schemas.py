@@ -111,7 +111,8 @@ _JOB: Final[Schema] = _record(
         "started_at": _maybe(_TIME), "finished_at": _maybe(_TIME), "result": {},
         "error": _maybe(_ERROR), "artifacts": _list(_ARTIFACT), "workflow_id": _maybe(_TEXT),
         "parent_id": _maybe(_TEXT), "step": _maybe(_TEXT), "links": _OBJECT,
-    }
+    },
+    args={**_OBJECT, "description": "in the answer about one job, not in lists"},
 )  # fmt: skip
 _QUEUE: Final[Schema] = _record(
     {

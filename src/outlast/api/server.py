@@ -32,9 +32,15 @@ _IMPATIENT_US: Final = 100 * MILLISECOND
 _PAGES: Final = {
     "index.html": "text/html",
     "docs.html": "text/html",
+    "api.js": "text/javascript",
     "app.js": "text/javascript",
     "docs.js": "text/javascript",
+    "dom.js": "text/javascript",
+    "job.js": "text/javascript",
+    "key.js": "text/javascript",
+    "overview.js": "text/javascript",
     "app.css": "text/css",
+    "icon.svg": "image/svg+xml",
 }
 _PAGE_HEADERS: Final = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
