@@ -108,7 +108,8 @@ def guard_local(request: Request) -> None:
     A page whose name was made to resolve to 127.0.0.1 comes with that name as Host; one that
     posts to localhost comes with its own Origin.
     """
-    host = request.headers.get("host", "")
+    headers = request.headers
+    host = headers.get("host", "")
     if not _is_local_name(host):
         raise MisdirectedError(
             f"host: expected localhost, 127.0.0.1 or [::1], got {host!r:.80}",
@@ -116,8 +117,8 @@ def guard_local(request: Request) -> None:
         )
     if request.method in _SAFE:
         return
-    origin = request.headers.get("origin")
+    origin = headers.get("origin")
     if origin is not None and origin.partition("://")[2] != host:
         raise ForbiddenError(f"origin: expected this server's own pages, got {origin!r:.80}")
-    if request.headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
+    if headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
         raise ForbiddenError("sec-fetch-site: expected same-origin: a page of another site asked")

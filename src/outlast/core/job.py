@@ -7,7 +7,7 @@ from outlast.core.limits import ATTEMPTS_DEFAULT, KEY_TTL_US
 from outlast.core.status import Status
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # not frozen: that would take thrice as long on each submit
 class NewJob:
     """A job to be inserted; delays are relative, because the store adds its own now."""
 

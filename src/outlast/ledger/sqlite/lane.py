@@ -88,13 +88,13 @@ class Lane:
         """Run the work in a transaction; its result comes back only after the commit."""
         return cast("T", await self._put(_one_by_one, work, short=False))
 
-    async def run_alike(
+    def run_alike(
         self, work: Callable[[apsw.Connection, Sequence[Item], int], Sequence[T]], item: Item
-    ) -> T:
+    ) -> asyncio.Future[T]:
         """Run a short work on an item, together with those who run it on another one."""
-        return cast("T", await self._put(work, item, short=True))
+        return self._put(work, item, short=True)
 
-    async def _put(self, alike: Alike, item: Any, *, short: bool) -> Any:
+    def _put(self, alike: Alike, item: Any, *, short: bool) -> asyncio.Future[Any]:
         if self._closed:
             raise UnavailableError("the ledger is closed")
         loop = asyncio.get_running_loop()
@@ -104,7 +104,7 @@ class Lane:
             self._gather(job)
         else:
             self._hand_over([job])
-        return await future
+        return future
 
     async def close(self) -> None:
         """Finish what was accepted, then close the connection."""
