@@ -5,6 +5,7 @@ import contextlib
 import fcntl
 import os
 import signal
+from os.path import samestat
 from pathlib import Path
 from typing import IO
 
@@ -28,8 +29,15 @@ class DeathWatch:
 
     def hold(self) -> None:
         """Take the lock for as long as this process lives."""
-        self._file = self._own.open("w", encoding="utf-8")
-        fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        while self._file is None:
+            file = self._own.open("w", encoding="utf-8")
+            fcntl.flock(file, fcntl.LOCK_EX)  # a watcher that looks has it for a moment at most
+            # It takes a file that is not locked yet for a dead process's, and removes it.
+            with contextlib.suppress(FileNotFoundError):
+                if samestat(self._own.stat(), os.fstat(file.fileno())):
+                    self._file = file
+                    return
+            file.close()
 
     def list_holders(self, holders: list[str]) -> None:
         """Note whose leases die with this process."""
