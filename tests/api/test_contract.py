@@ -115,6 +115,13 @@ async def test_an_endless_body_is_cut_off_early(api):
     assert sent < 1_000_000
 
 
+async def test_a_door_that_lets_too_much_in_is_caught(api, monkeypatch):
+    monkeypatch.setattr("outlast.api.body.BODY_BYTES_MAX", 2_000_000)
+
+    with pytest.raises(AssertionError):
+        await test_an_endless_body_is_cut_off_early(api)
+
+
 async def test_another_media_type_is_refused(api):
     assert (await api.post("/v1/jobs", content=b"{}")).status_code == 415
     gzip = {**JSON, "Content-Encoding": "gzip"}

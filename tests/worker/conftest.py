@@ -58,10 +58,10 @@ def fleet(tmp_path):
     """Start `outlast worker` as a user does; whatever is left at the end is killed."""
     started = []
 
-    def start(processes=2):
+    def start(processes=2, file=JOBS):
         process = subprocess.Popen(
             [
-                sys.executable, "-m", "outlast", "worker", str(JOBS), "--json",
+                sys.executable, "-m", "outlast", "worker", str(file), "--json",
                 "--processes", str(processes), "--ledger", f"sqlite:///{tmp_path}/ledger.db",
                 "--blobs", f"{tmp_path}/blobs",
             ],
