@@ -18,12 +18,16 @@ def run(main, rng=None):
         loop.close()
 
 
+async def passing(seconds):
+    await asyncio.wait([asyncio.create_task(asyncio.Event().wait())], timeout=seconds)
+
+
 async def three_at_once():
     order = []
 
     async def worker(name):
         for _ in range(5):
-            await asyncio.sleep(1)
+            await passing(1)
             order.append(name)
 
     async with asyncio.TaskGroup() as group:
@@ -38,7 +42,7 @@ async def test_a_day_takes_no_time():
             loop = asyncio.get_running_loop()
             clock = VirtualClock(loop, skew_us=7)
             before, began = clock.now_us(), clock.elapsed_us()
-            await asyncio.wait([asyncio.create_task(asyncio.Event().wait())], timeout=86_400)
+            await passing(86_400)
             return clock.now_us() - before, clock.elapsed_us() - began
 
         return run(main)
@@ -67,19 +71,18 @@ def test_a_paused_machine_goes_on_where_it_was_and_a_killed_one_never():
 
         async def beat(name):
             while True:
-                await asyncio.wait([asyncio.create_task(asyncio.Event().wait())], timeout=10)
+                await passing(10)
                 beats.append((name, asyncio.get_running_loop().time()))
 
         frozen, dead = Node("frozen"), Node("dead")
         frozen.start(beat("frozen"))
         dead.start(beat("dead"))
-        idle = [asyncio.create_task(asyncio.Event().wait())]
-        await asyncio.wait(idle, timeout=15)
+        await passing(15)
         frozen.pause()
         dead.kill()
-        await asyncio.wait(idle, timeout=20)
+        await passing(20)
         frozen.resume()
-        await asyncio.wait(idle, timeout=20)
+        await passing(20)
         return [(name, at) for name, at in beats if at > 15]
 
     assert run(main, random.Random(1)) == [("frozen", 35.0), ("frozen", 45.0), ("frozen", 55.0)]
