@@ -6,6 +6,7 @@ from contextlib import ExitStack
 import pytest
 from click.testing import CliRunner
 
+from outlast import Outlast
 from outlast.cli.commands import cli
 from outlast.core import transition
 from outlast.core.job import NewJob, Want
@@ -125,11 +126,22 @@ def dev(tmp_path_factory):
         yield ready
 
 
+@pytest.fixture
+def server(url):
+    """A server of the ledger, which knows the task of the jobs that `put` makes."""
+    served_app = Outlast(ledger=url)
+
+    @served_app.task
+    async def report(month: str = "", user_id: int = 0) -> None:
+        """Stand for work that nobody does here."""
+
+    with served(served_app) as address:
+        yield address
+
+
 @pytest.fixture(params=["ledger", "server"])
 def target(request, url):
     """The same jobs seen both ways: with --ledger, and with --url."""
     if request.param == "ledger":
-        yield ("--ledger", url)
-    else:
-        with served(url) as address:
-            yield ("--url", address)
+        return ("--ledger", url)
+    return ("--url", request.getfixturevalue("server"))

@@ -76,6 +76,22 @@ def test_retry_runs_a_failed_job_again_and_no_other(said, put):
     said("retry", put(), code=5)
 
 
+def test_a_job_can_run_again_with_other_arguments(said, put):
+    job_id = put("failed")
+
+    said("retry", job_id, "--args", '{"month": "2026-10"}', "--args", "user_id=1")
+
+    assert said("show", job_id)[0]["args"] == {"month": "2026-10", "user_id": 1}
+
+
+def test_why_a_dead_letter_was_discarded_stays_in_its_history(said, put):
+    job_id = put("failed")
+
+    said("dead", "discard", job_id, "--reason", "the customer has left")
+
+    assert said("show", job_id)[0]["events"][-1]["data"]["reason"] == "the customer has left"
+
+
 @pytest.mark.parametrize("command", ["show", "cancel", "retry"])
 def test_an_unknown_job_is_not_found(said, command):
     for job_id in ("nope", "../../etc/passwd", "01a20b8a-3991-7a97-8c84-105678bb09ea"):

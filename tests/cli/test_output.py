@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import click
 import pytest
 
 from outlast.cli.commands import COMMANDS, cli
@@ -20,6 +21,14 @@ def test_each_command_helps_with_what_the_overview_promises(run, name):
     assert f"outlast {name}" in result.stdout  # an example
     assert "\\b" not in result.stdout
     assert COMMANDS[name][1].split()[0].strip(",") in result.stdout
+
+
+@pytest.mark.parametrize("name", ["keys", "dead"])
+def test_each_subcommand_helps_with_an_example(run, name):
+    group = cli.get_command(click.Context(cli), name)
+
+    for child in group.commands:
+        assert f"outlast {name} {child}" in run(name, child, "--help").stdout
 
 
 def test_the_overview_names_every_command_and_the_exit_codes(run):

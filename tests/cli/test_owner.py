@@ -52,10 +52,27 @@ def test_a_server_wants_its_key_and_takes_it_from_the_environment(run, url, star
     secret = run("keys", "create", "--ledger", url).stdout.strip()
     where = ("--url", start("api", "--ledger", url)["url"])
 
-    assert run("jobs", *where).exit_code == 3
-    assert run("jobs", *where, "--key", "ol_wrong").exit_code == 3
-    assert run("jobs", *where, env={"OUTLAST_KEY": secret}).exit_code == 0
-    assert run("retry", new_id(), *where, "--key", secret).exit_code == 3  # lacks the scope
+    unknown = new_id()
+    submit = ("submit", where[1], "add", "a=1", "b=2")
+    for command, code in [
+        (("jobs", *where), 0), (("show", unknown, *where), 4), (("cancel", unknown, *where), 4),
+        (("retry", unknown, *where), 3), (("dead", *where), 0), (submit, 0),
+        (("dead", "redrive", unknown, *where), 3),
+    ]:  # fmt: skip
+        assert run(*command).exit_code == 3, command
+        assert run(*command, "--key", "ol_wrong").exit_code == 3, command
+        assert run(*command, "--key", secret).exit_code == code, command
+        assert run(*command, env={"OUTLAST_KEY": secret}).exit_code == code, command
+
+
+def test_with_json_keys_are_listed_and_revoked_for_programs(run, url):
+    secret = run("keys", "create", "--ledger", url).stdout.strip()
+
+    (listed,) = json.loads(run("keys", "list", "--ledger", url, "--json").stdout)["keys"]
+    revoked = run("keys", "revoke", secret, "--ledger", url, "--json")
+
+    assert json.loads(revoked.stdout) == {"revoked": listed["prefix"]}
+    assert run("keys", "list", "--ledger", url).stdout == "no keys\n"
 
 
 def test_migrate_makes_the_ledger_and_does_nothing_twice(run, tmp_path):
@@ -63,6 +80,7 @@ def test_migrate_makes_the_ledger_and_does_nothing_twice(run, tmp_path):
 
     assert (first.exit_code, second.exit_code) == (0, 0)
     assert first.stdout == second.stdout
+    assert json.loads(run("migrate", "--json").stdout)["schema"] == int(first.stdout.split()[1])
     assert (tmp_path / "outlast.db").exists()
 
 

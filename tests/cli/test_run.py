@@ -3,8 +3,6 @@
 import json
 import signal
 import socket
-import subprocess
-import sys
 
 import pytest
 
@@ -83,6 +81,29 @@ def test_the_same_key_gives_the_same_job(run, place):
     assert other.exit_code == 5
 
 
+def test_with_json_a_submit_says_the_id_and_then_the_result(run, place):
+    where, *options = place
+
+    made = json.loads(run("submit", where, "add", "a=1", "b=2", "--json", *options).stdout)
+    ended = run("submit", where, "add", "a=1", "b=2", "--json", "--wait", *options)
+
+    assert made.keys() == {"id"}
+    assert json.loads(ended.stdout)["result"] == 3
+    assert ended.stderr == ""
+
+
+def test_workers_alone_work_on_the_queues_they_are_given(run, start, app, url):
+    ready = start("worker", "--ledger", url, "--processes", "1", "--queue", "slow")
+    args = ("a=1", "b=2", "--ledger", url)
+
+    other = run("submit", app, "add", *args, "--json")
+    mine = run("submit", app, "add", *args, "--queue", "slow", "--wait")
+
+    assert (ready["workers"], "url" in ready) == (1, False)
+    assert mine.stdout == "3\n"
+    assert '"pending"' in run("show", json.loads(other.stdout)["id"], "--json", *args[2:]).stdout
+
+
 def test_options_reach_the_job(run, app, url):
     options = ("--queue", "slow", "--priority", "7", "--delay", "1h", "--tag", "x", "--tag", "y")
 
@@ -130,26 +151,3 @@ def test_no_server_for_other_machines_without_keys(run, app, url):
 
     assert result.exit_code == 2
     assert "outlast keys create" in result.stderr
-
-
-def test_a_bar_is_drawn_on_a_terminal(dev, app):
-    import os
-    import pty
-
-    master, slave = pty.openpty()
-    command = [sys.executable, "-m", "outlast", "submit", str(app), "count", "n=3", "--wait"]
-    with subprocess.Popen(
-        [*command, "--ledger", dev["ledger"]], stdout=subprocess.PIPE, stderr=slave, text=True
-    ) as process:
-        os.close(slave)
-        drawn = b""
-        try:
-            while part := os.read(master, 4096):
-                drawn += part
-        except OSError:  # how Linux says that the other end is closed
-            pass
-        os.close(master)
-        assert process.stdout.read() == '"done"\n'
-    assert process.returncode == 0
-    assert "━".encode() in drawn
-    assert b"counting" in drawn

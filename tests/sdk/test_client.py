@@ -323,6 +323,15 @@ async def test_a_failed_job_runs_again_and_no_other(client):
         await done.retry()
 
 
+async def test_a_job_can_run_again_with_other_arguments(client):
+    handle = await client.submit("add", {"a": 1, "b": 2}, delay="1h")
+    await handle.cancel()
+
+    await handle.retry({"a": 2, "b": 2})
+
+    assert await handle.result(timeout=20) == 4
+
+
 @pytest.mark.parametrize("job_id", ["nope", "../tasks", "", "a b?c#d", new_id()])
 async def test_an_unknown_job_is_not_found(client, job_id):
     handle = client.handle(job_id)

@@ -39,7 +39,7 @@ class Backend(Protocol):
         """Ask a job to stop; raise ConflictError when it has ended."""
         ...
 
-    async def retry(self, job_id: str) -> Doc:
+    async def retry(self, job_id: str, args: Mapping[str, Any] | None) -> Doc:
         """Run a failed or cancelled job again; raise ConflictError otherwise."""
         ...
 
@@ -55,7 +55,7 @@ class Backend(Protocol):
         """Run these dead letters again; return how many there were."""
         ...
 
-    async def discard(self, ids: Sequence[str]) -> int:
+    async def discard(self, ids: Sequence[str], reason: str) -> int:
         """Take these off the dead letters; return how many there were."""
         ...
 

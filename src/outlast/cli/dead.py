@@ -50,8 +50,9 @@ async def _list(backend: Backend, limit: int, as_json: bool) -> None:
     for group in groups:
         error = group["error"]
         said = f"{error['type']}: {error['message']}" if error else "the worker was lost"
-        rows.append([group["count"], group["task"], shortened(said, _ERROR_CHARS)])
-    show_table(["jobs", "task", "error"], rows, empty="no dead letters")
+        since = (group["oldest_at"] or "")[:19] + "Z"
+        rows.append([group["count"], group["task"], since, shortened(said, _ERROR_CHARS)])
+    show_table(["jobs", "task", "since", "error"], rows, empty="no dead letters")
     if found:
         print()
         show_jobs(found, empty="")
@@ -74,14 +75,23 @@ async def redrive(backend: Backend, ids: tuple[str, ...], everything: bool, as_j
 @dead.command()
 @_ID
 @_ALL
+@click.option(
+    "--reason", default="discarded by request", metavar="TEXT", help="Stays in their histories."
+)
 @with_backend
-async def discard(backend: Backend, ids: tuple[str, ...], everything: bool, as_json: bool) -> None:
+async def discard(
+    backend: Backend, ids: tuple[str, ...], everything: bool, reason: str, as_json: bool
+) -> None:
     r"""Take dead letters off the list, by ID or --all; the jobs stay as they are.
 
     \b
-    outlast dead discard 0193…
+    outlast dead discard 0193… --reason "the customer has left"
     """
-    await _each(backend, backend.discard, ids, "discarded", everything=everything, as_json=as_json)
+
+    async def act(some: Sequence[str]) -> int:
+        return await backend.discard(some, reason)
+
+    await _each(backend, act, ids, "discarded", everything=everything, as_json=as_json)
 
 
 async def _each(

@@ -1,5 +1,6 @@
 """Following one job to its end: a live bar on a terminal, lines in a pipe, or JSON."""
 
+import asyncio
 import json
 import sys
 from collections.abc import Iterator
@@ -8,11 +9,12 @@ from typing import Protocol, TextIO
 
 from outlast.cli.backend import Backend, Doc
 from outlast.cli.output import clean, shortened, show_json
-from outlast.core.errors import JobCancelledError, JobFailedError
+from outlast.core.errors import JobCancelledError, JobFailedError, UnavailableError
 from outlast.core.limits import SECOND
 from outlast.system import CLOCK
 
 _DATA_CHARS = 200
+_AWAY_US = 60 * SECOND  # how long a server or ledger that was there may be away
 
 
 class Watcher(Protocol):
@@ -26,17 +28,35 @@ class Watcher(Protocol):
 async def follow(backend: Backend, job_id: str, watcher: Watcher) -> Doc:
     """Show a job's whole history and then each change, until it has ended; return it."""
     after = 0
+    seen: int | None = None
     while True:
-        # The job is read first: when it has ended, its last event is among those read next.
-        job = await backend.job(job_id)
-        while events := await backend.events(job_id, after):
-            for event in events:
-                after = event["seq"]
-                watcher.event(event)
-        watcher.job(job)
-        if job["done"]:
-            return job
-        await backend.changed(job_id, after)
+        try:
+            # The job is read first: when it has ended, its last event is among those read next.
+            job = await backend.job(job_id)
+            seen = CLOCK.elapsed_us()
+            while events := await backend.events(job_id, after):
+                for event in events:
+                    after = event["seq"]
+                    watcher.event(event)
+            watcher.job(job)
+            if job["done"]:
+                return job
+            await backend.changed(job_id, after)
+        except UnavailableError:
+            # A server that restarts, or a database that is moved, is back in a moment.
+            if seen is None or CLOCK.elapsed_us() - seen > _AWAY_US:
+                raise
+            await asyncio.sleep(1)
+
+
+@contextmanager
+def goes_on(job_id: str) -> Iterator[None]:
+    """Say on Ctrl-C that the job itself goes on, and how to see it."""
+    try:
+        yield
+    except asyncio.CancelledError:
+        print(f"job {job_id} goes on: outlast show {job_id} --follow", file=sys.stderr)
+        raise
 
 
 def raise_unless_completed(job: Doc) -> None:

@@ -91,7 +91,11 @@ async def create(ledger: Ledger, scopes: str, tenant: str, as_json: bool) -> Non
 @keys.command("list")
 @with_ledger(make=False)
 async def list_(ledger: Ledger, as_json: bool) -> None:
-    """List the keys by the prefixes of their secrets."""
+    r"""List the keys by the prefixes of their secrets.
+
+    \b
+    outlast keys list
+    """
     found = [json.loads(doc.doc) for doc in await ledger.docs("key")]
     found.sort(key=lambda doc: str(doc["created_at"]))
     if as_json:

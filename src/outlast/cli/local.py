@@ -52,7 +52,8 @@ class LedgerBackend:
         return await self._page(chosen, limit, cursor)
 
     async def job(self, job_id: str) -> Doc:
-        return as_doc(await self._record(job_id))
+        job = await self._record(job_id)
+        return {**as_doc(job), "args": _parsed(job.args)}
 
     async def events(self, job_id: str, after: int) -> list[Doc]:
         return [
@@ -75,9 +76,13 @@ class LedgerBackend:
             raise ConflictError(f"job {job_id} has ended already: {status}")
         return await self.job(job_id)
 
-    async def retry(self, job_id: str) -> Doc:
-        await self._record(job_id)
-        await self._app.handle(job_id).retry()
+    async def retry(self, job_id: str, args: Mapping[str, Any] | None) -> Doc:
+        job = await self._record(job_id)
+        # Whether other arguments fit is for the worker to say: it alone knows the task.
+        text = None if args is None else json.dumps(args)
+        change = transition.redriven(job_id, job.status, args=text)
+        if change is None or not (await self._app.ledger.commit([change]))[0].accepted:
+            raise ConflictError(f"job {job_id} can't be retried: it is {job.status}")
         return await self.job(job_id)
 
     async def dead(self, limit: int, cursor: str | None) -> Listing:
@@ -91,6 +96,7 @@ class LedgerBackend:
             where = replace(_DEAD, fingerprint=fingerprint)
             found = await self._app.ledger.find(where, Page(limit=1))
             newest = found[0] if found else None
+            oldest = await self._app.ledger.find(where, Page(limit=1, oldest_first=True))
             groups.append(
                 {
                     "fingerprint": fingerprint,
@@ -99,6 +105,7 @@ class LedgerBackend:
                     "task": newest.task if newest else None,
                     "newest_id": newest.id if newest else None,
                     "newest_at": _time(newest.finished_at) if newest else None,
+                    "oldest_at": _time(oldest[0].finished_at) if oldest else None,
                 }
             )
         return groups
@@ -108,10 +115,8 @@ class LedgerBackend:
         changes = [change for job in found if (change := transition.redriven(job.id, job.status))]
         return sum(verdict.accepted for verdict in await self._app.ledger.commit(changes))
 
-    async def discard(self, ids: Sequence[str]) -> int:
-        changes = [
-            transition.discarded(job.id, "discarded by request") for job in await self._dead(ids)
-        ]
+    async def discard(self, ids: Sequence[str], reason: str) -> int:
+        changes = [transition.discarded(job.id, reason) for job in await self._dead(ids)]
         return sum(verdict.accepted for verdict in await self._app.ledger.commit(changes))
 
     async def _dead(self, ids: Sequence[str]) -> list[JobRecord]:

@@ -10,12 +10,14 @@ import click
 from outlast.cli.backend import Backend, Doc, with_backend
 from outlast.cli.follow import (
     follow,
+    goes_on,
     line_of,
     progress_of,
     raise_unless_completed,
     watching,
 )
 from outlast.cli.output import clean, shortened, show_facts, show_json, show_table
+from outlast.cli.watch import sight, watch
 from outlast.core.instant import duration_us, from_rfc3339, to_rfc3339
 from outlast.core.limits import PAGE_MAX
 from outlast.core.status import Status
@@ -65,6 +67,7 @@ def show_jobs(jobs: list[Doc], *, empty: str) -> None:
 @click.option("--until", metavar="TIME|AGO", help="Only jobs submitted before.")
 @click.option("--limit", type=click.IntRange(1, PAGE_MAX), default=20, show_default=True)
 @click.option("--cursor", help="Go on where the last page ended.")
+@click.option("--watch", "stay", is_flag=True, help="Stay, and show what changes, until Ctrl-C.")
 @with_backend
 async def jobs(
     backend: Backend,
@@ -72,13 +75,17 @@ async def jobs(
     until: str | None,
     limit: int,
     cursor: str | None,
+    stay: bool,
     as_json: bool,
     **given: str | None,
 ) -> None:
     r"""List jobs, newest first.
 
+    With --watch: a live table on a terminal, else a line (or with --json the job) for each change.
+
     \b
     outlast jobs --status failed --since 1d
+    outlast jobs --queue slow --watch
     outlast jobs --queue slow --json | jq -r '.jobs[].id'
     outlast jobs --url http://127.0.0.1:8000 --tag reports
     """
@@ -87,6 +94,13 @@ async def jobs(
         where["submitted_after"] = instant(since, field="--since")
     if until is not None:
         where["submitted_before"] = instant(until, field="--until")
+    if stay:
+
+        async def listed() -> list[Doc]:
+            return (await backend.jobs(where, limit, cursor))[0]
+
+        with sight(_HEADS, row_of, as_json=as_json) as shown:
+            await watch(listed, shown)
     found, following = await backend.jobs(where, limit, cursor)
     if as_json:
         show_json({"jobs": found, "next": following})
@@ -111,7 +125,7 @@ async def show(backend: Backend, job_id: str, stay: bool, as_json: bool) -> None
     outlast show 0193… --json | jq .result
     """
     if stay:
-        with watching(as_json=as_json) as watcher:
+        with goes_on(job_id), watching(as_json=as_json) as watcher:
             job = await follow(backend, job_id, watcher)
         show_json(job) if as_json else _show(job)
         raise_unless_completed(job)
@@ -131,7 +145,8 @@ async def show(backend: Backend, job_id: str, stay: bool, as_json: bool) -> None
 
 def _show(job: Doc) -> None:
     error: dict[str, Any] = job["error"] or {}
-    result = None if job["result"] is None else json.dumps(job["result"])
+    result = None if job["result"] is None else json.dumps(job["result"], ensure_ascii=False)
+    args = json.dumps(job["args"], ensure_ascii=False) if job.get("args") else None
     show_facts(
         {
             "id": job["id"],
@@ -147,6 +162,7 @@ def _show(job: Doc) -> None:
             "started": job["started_at"],
             "finished": job["finished_at"],
             "asked to stop": job["cancel_requested_at"],
+            "arguments": shortened(args, _RESULT_CHARS) if args else None,
             "result": shortened(result, _RESULT_CHARS) if result else None,
             "error": f"{error['type']}: {error['message']}" if error else None,
             "files": [f"{file['name']} ({file['size']} bytes)" for file in job["artifacts"]],

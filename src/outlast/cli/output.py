@@ -42,16 +42,12 @@ def show_table(heads: Sequence[str], rows: Iterable[Sequence[object]], *, empty:
     texts = [[clean(value) for value in row] for row in rows]
     if not texts:
         print(empty)
-        return
-    widths = [max(map(len, column)) for column in zip(heads, *texts, strict=True)]
-    head, *lines = (
-        [text.ljust(width) for text, width in zip(line, widths, strict=True)]
-        for line in [heads, *texts]
-    )
-    if sys.stdout.isatty():
-        _draw(head, lines)
+    elif sys.stdout.isatty():
+        from rich.console import Console
+
+        Console(highlight=False).print(drawn(heads, texts, empty=empty))
     else:
-        for line in [head, *lines]:
+        for line in _aligned(heads, texts):
             print("  ".join(line).rstrip())
 
 
@@ -63,12 +59,25 @@ def show_facts(facts: Mapping[str, object]) -> None:
         print(f"{name.ljust(width)}  {value}")
 
 
-def _draw(head: list[str], lines: list[list[str]]) -> None:
-    from rich.console import Console
+def _aligned(heads: Sequence[str], texts: list[list[str]]) -> list[list[str]]:
+    widths = [max(map(len, column)) for column in zip(heads, *texts, strict=True)]
+    return [
+        [text.ljust(width) for text, width in zip(line, widths, strict=True)]
+        for line in [heads, *texts]
+    ]
+
+
+def drawn(heads: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> Any:
+    """Return a table for a terminal; a job's words are never read as markup."""
+    from rich.console import Group
     from rich.text import Text
 
-    console = Console(highlight=False)
-    console.print(Text("  ".join(head), style="bold"), no_wrap=True, overflow="ellipsis")
-    for line in lines:
-        cells = [Text(cell, style=_COLOURS.get(cell.rstrip(), "")) for cell in line]
-        console.print(Text("  ").join(cells), no_wrap=True, overflow="ellipsis")
+    texts = [[clean(value) for value in row] for row in rows]
+    head, *lines = _aligned(heads, texts)
+    cut: Any = {"no_wrap": True, "overflow": "ellipsis"}
+    cells = ([Text(c, style=_COLOURS.get(c.rstrip(), "")) for c in line] for line in lines)
+    return Group(
+        Text("  ".join(head), style="bold", **cut),
+        *(Text("  ", **cut).join(line) for line in cells),
+        *([] if lines or not empty else [Text(empty)]),
+    )

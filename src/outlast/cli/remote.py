@@ -47,8 +47,9 @@ class HttpBackend:
     async def cancel(self, job_id: str) -> Doc:
         return await self._call("POST", _path(job_id, "/cancel"))
 
-    async def retry(self, job_id: str) -> Doc:
-        return await self._call("POST", _path(job_id, "/retry"))
+    async def retry(self, job_id: str, args: Mapping[str, Any] | None) -> Doc:
+        body = None if args is None else {"args": args}
+        return await self._call("POST", _path(job_id, "/retry"), body=body)
 
     async def dead(self, limit: int, cursor: str | None) -> Listing:
         query = {"limit": limit, **({"cursor": cursor} if cursor else {})}
@@ -64,8 +65,9 @@ class HttpBackend:
         answer = await self._call("POST", "/v1/dead-letters/redrive", body={"ids": list(ids)})
         return int(answer["redriven"])
 
-    async def discard(self, ids: Sequence[str]) -> int:
-        answer = await self._call("POST", "/v1/dead-letters/discard", body={"ids": list(ids)})
+    async def discard(self, ids: Sequence[str], reason: str) -> int:
+        body = {"ids": list(ids), "reason": reason}
+        answer = await self._call("POST", "/v1/dead-letters/discard", body=body)
         return int(answer["discarded"])
 
     async def submit(self, body: Mapping[str, Any], key: str | None) -> Doc:

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from outlast.cli.backend import Backend, Doc
-from outlast.cli.follow import Silent, follow, raise_unless_completed, watching
+from outlast.cli.follow import Silent, follow, goes_on, raise_unless_completed, watching
 from outlast.cli.options import options
 from outlast.cli.output import show_json
 from outlast.core.errors import InvalidInputError, WaitTimeoutError
@@ -91,11 +91,12 @@ async def _submitted(
 async def _ended(backend: Backend, job_id: str, within_s: float | None, *, as_json: bool) -> Doc:
     """Show the job on stderr until it has ended, so that stdout has the result alone."""
     try:
-        async with asyncio.timeout(within_s):
-            if as_json:
-                return await follow(backend, job_id, Silent())
-            with watching(as_json=False, stream=sys.stderr) as watcher:
-                return await follow(backend, job_id, watcher)
+        with goes_on(job_id):
+            async with asyncio.timeout(within_s):
+                if as_json:
+                    return await follow(backend, job_id, Silent())
+                with watching(as_json=False, stream=sys.stderr) as watcher:
+                    return await follow(backend, job_id, watcher)
     except TimeoutError as error:
         raise WaitTimeoutError(
             f"job {job_id} has not ended within {within_s:g} s",

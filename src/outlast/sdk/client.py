@@ -327,9 +327,14 @@ class RemoteHandle:
             pass
         return "too-late"
 
-    async def retry(self) -> None:
-        """Run a failed or cancelled job again; raise ConflictError otherwise."""
-        await self._http.call("POST", f"{self._path}/retry")
+    async def retry(self, args: Mapping[str, Any] | None = None) -> None:
+        """Run a failed or cancelled job again, with other arguments if some are given.
+
+        See `Handle.retry`. Its answer can get lost like any other; as it may not be asked twice,
+        that raises UnavailableError.
+        """
+        body = None if args is None else {"args": args}
+        await self._http.call("POST", f"{self._path}/retry", body=body)
 
     async def download(self, name: str, path: str | Path) -> Path:
         """Save a file of the job at a path, which is complete when it is there; return it.

@@ -173,9 +173,9 @@ class SyncHandle:
         """Ask the job to stop; see `Handle.cancel`."""
         return self._jobs.wait(self._handle.cancel(timeout=timeout))
 
-    def retry(self) -> None:
+    def retry(self, args: Mapping[str, Any] | None = None) -> None:
         """Run a failed or cancelled job again; see `Handle.retry`."""
-        self._jobs.wait(self._handle.retry())
+        self._jobs.wait(self._handle.retry(args))
 
 
 async def _next(source: AsyncIterator[T]) -> T | None:

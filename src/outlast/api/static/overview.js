@@ -110,7 +110,7 @@ function jobsTable(form) {
 
 function deadTables(shell, pace) {
   const errors = table("Dead letters by error", [
-    ["jobs", "n"], ["task"], ["error", "wide"], ["newest", "n"], ["", "act"],
+    ["jobs", "n"], ["task"], ["error", "wide"], ["since", "n"], ["newest", "n"], ["", "act"],
   ]);
   const letters = table("Latest dead letters", [
     ["task"], ["error", "wide"], ["attempt", "n"], ["failed", "n"], ["", "act"],
@@ -132,7 +132,7 @@ function deadTables(shell, pace) {
       for (const shown of [errors, letters]) shown.node.hidden = !dead.length;
       errors.fill(groups, (group) => group.fingerprint, (group) => [
         number(group.count), group.task, cut(errorOf(group.error)),
-        time(group.newest_at),
+        time(group.oldest_at), time(group.newest_at),
         actions({ fingerprint: group.fingerprint }, group.count, `all ${group.count} of these`),
       ]);
       letters.fill(dead, (job) => job.id, (job) => [
