@@ -1,4 +1,4 @@
-"""What only the ledger's owner does: keys, migrations, a look at its health."""
+"""What only the ledger's owner does: keys and migrations."""
 
 import json
 from hashlib import sha256
@@ -12,9 +12,8 @@ from outlast.core.errors import (
     UnauthorizedError,
     UnavailableError,
 )
-from outlast.core.job import NewJob
 from outlast.sdk.http import error_of
-from outlast.system import CLOCK, new_id
+from outlast.system import new_id
 from tests.cli.rig import using
 
 
@@ -82,55 +81,6 @@ def test_migrate_makes_the_ledger_and_does_nothing_twice(run, tmp_path):
     assert first.stdout == second.stdout
     assert json.loads(run("migrate", "--json").stdout)["schema"] == int(first.stdout.split()[1])
     assert (tmp_path / "outlast.db").exists()
-
-
-def examined(run, url, code):
-    result = run("doctor", "--ledger", url, "--json")
-    assert result.exit_code == code
-    report = json.loads(result.stdout)
-    assert report["ok"] is (code == 0)
-    return {check["name"] for check in report["checks"] if not check["ok"]}
-
-
-def test_a_healthy_ledger_is_well(run, url, put):
-    put("completed")
-
-    assert examined(run, url, 0) == set()
-
-
-def test_the_doctor_finds_dead_letters(run, url, put):
-    put("failed")
-
-    assert examined(run, url, 1) == {"dead letters"}
-
-
-def test_the_doctor_finds_jobs_whose_worker_is_gone(run, url, put):
-    stuck = put("processing")
-    using(url, lambda ledger: ledger.extend(["w"], 0))
-
-    assert examined(run, url, 1) == {"stuck jobs"}
-    assert stuck in run("doctor", "--ledger", url).stdout
-
-
-def test_the_doctor_finds_jobs_that_nobody_works_on(run, url, put):
-    put()
-
-    assert examined(run, url, 1) == {"workers"}
-
-
-def test_the_doctor_finds_jobs_that_nobody_wakes(run, url):
-    before = CLOCK.now_us() - 3_600_000_000
-    job = NewJob(id=new_id(), task="report", delay_us=1_000_000)
-    using(url, lambda ledger: ledger.insert([job], now=before))
-
-    assert examined(run, url, 1) == {"schedule"}
-
-
-@pytest.mark.parametrize("content", [b"", b"this is no SQLite file" * 100])
-def test_the_doctor_finds_a_ledger_that_is_none(run, tmp_path, content):
-    (tmp_path / "odd.db").write_bytes(content)
-
-    assert examined(run, f"sqlite:///{tmp_path}/odd.db", 1) == {"ledger"}
 
 
 @pytest.mark.parametrize(
