@@ -8,6 +8,7 @@ import click
 import pytest
 
 from outlast.cli.commands import COMMANDS, cli
+from outlast.cli.follow import progress_of
 from outlast.cli.output import clean, shortened
 
 PREFIX = "from outlast.cli.commands import cli; import sys; "
@@ -169,3 +170,13 @@ def test_the_root_runs_alone_and_with_the_process():
     with pytest.raises(SystemExit) as stop:
         cli.main(["--version"])
     assert stop.value.code == 0
+
+
+def test_progress_says_the_pace_and_the_time_left_as_far_as_they_are_known():
+    begun = {"done": 4, "total": 12, "percent": 33.3, "message": "rows", "rate": None, "eta": None}
+
+    assert progress_of(begun) == "4/12 33.3 % rows"
+    assert (
+        progress_of({**begun, "rate": 0.5, "eta": 61.2}) == "4/12 33.3 % rows, 0.5/s, 0:01:02 left"
+    )
+    assert progress_of({"done": 4, "rate": 2.0}) == "4, 2/s"

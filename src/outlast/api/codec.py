@@ -8,6 +8,7 @@ from starlette.responses import Response
 from outlast.core.errors import OutlastError
 from outlast.core.instant import to_rfc3339
 from outlast.core.job import Event, JobRecord
+from outlast.core.limits import SECOND
 from outlast.core.status import Status
 from outlast.system import CLOCK
 
@@ -112,14 +113,9 @@ def _artifacts_out(artifacts: str) -> list[dict[str, Any]]:
 
 
 def _finishes_at(job: JobRecord, progress: dict[str, Any] | None) -> int | None:
-    """Extrapolate the progress of a running attempt."""
-    if job.status is not Status.PROCESSING or job.started_at is None or not progress:
-        return None
-    percent = progress.get("percent")
-    if not isinstance(percent, int | float) or not 1 <= percent <= 100:  # noqa: PLR2004
-        return None
-    run_us = CLOCK.now_us() - job.started_at
-    return job.started_at + int(run_us * 100 / percent) if run_us > 0 else None
+    """Say when a running attempt ends at its present rate."""
+    left = progress.get("eta") if progress and job.status is Status.PROCESSING else None
+    return CLOCK.now_us() + int(left * SECOND) if isinstance(left, int | float) else None
 
 
 def event_out(event: Event, *, admin: bool = False) -> dict[str, Any]:

@@ -74,6 +74,8 @@ _PROGRESS: Final[Schema] = _record(
         "total": _maybe(_NUMBER),
         "percent": _maybe(_NUMBER),
         "message": _maybe(_TEXT),
+        "rate": {**_maybe(_NUMBER), "description": "units a second, smoothed"},
+        "eta": {**_maybe(_NUMBER), "description": "seconds that the rest will take"},
     }
 )
 _ARTIFACT: Final[Schema] = _record(

@@ -5,6 +5,8 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
+from math import ceil
 from typing import Protocol, TextIO
 
 from outlast.cli.backend import Backend, Doc
@@ -92,14 +94,22 @@ def _gist(event: Doc) -> str:
 
 
 def progress_of(data: Doc) -> str:
-    """Write progress on one line: `40/120 33.3 % rendering`."""
+    """Write progress on one line: `40/120 33.3 % rendering, 2.5/s, 0:00:32 left`."""
     total, percent = data.get("total"), data.get("percent")
     parts = [
         f"{data.get('done'):g}" + (f"/{total:g}" if total else ""),
         "" if percent is None else f"{percent:g} %",
         clean(data["message"]) if data.get("message") else "",
     ]
-    return " ".join(part for part in parts if part)
+    return ", ".join([" ".join(part for part in parts if part), *pace_of(data)])
+
+
+def pace_of(data: Doc) -> list[str]:
+    """Write how fast it gets on and how long that will take, as far as it is known."""
+    rate, left = data.get("rate"), data.get("eta")
+    return ([f"{rate:g}/s"] if rate else []) + (
+        [f"{timedelta(seconds=ceil(left))} left"] if left else []
+    )
 
 
 class JsonWatcher:
@@ -167,7 +177,8 @@ class BarWatcher:
 
     def job(self, job: Doc) -> None:
         now = job["progress"] or {}
-        words = f"{job['task']} {job['status']} {now.get('message') or ''}"
+        said = f"{job['task']} {job['status']} {now.get('message') or ''}".rstrip()
+        words = ", ".join([said, *([] if job["done"] else pace_of(now))])
         total = now.get("total") or (1 if job["status"] == "completed" else None)
         done = total if job["status"] == "completed" else now.get("done")
         self.bar.update(self._row, description=shortened(words, 80), total=total, completed=done)

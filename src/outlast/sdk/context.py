@@ -23,6 +23,7 @@ from outlast.core.limits import (
     PROGRESS_IDLE_US,
     STEP_RESULT_BYTES_MAX,
 )
+from outlast.core.pace import Pace
 from outlast.core.signals import HandBack, JobCancelled
 from outlast.sdk.resume import Cursor, Loop, keeps, rest_of_either
 from outlast.sdk.threads import in_thread
@@ -50,6 +51,7 @@ class Job:
         self._seen: set[tuple[str, str]] = set()
         self._told_at: int | None = None
         self._told: tuple[float, str | None] = (-1.0, None)
+        self._pace = Pace()
         self._lines = 0
         self._shields = 0
         self._cursor = Cursor(effects)
@@ -75,7 +77,11 @@ class Job:
         return self._effects.lease.key or self.id
 
     def progress(self, done: float, total: float | None = None, message: str | None = None) -> None:
-        """Say how far the job is, from any thread; written at most four times a second."""
+        """Say how far the job is, from any thread; written at most four times a second.
+
+        What is written has the rate, in units a second, and the seconds that the rest will take:
+        measured from this attempt's own work, and null until that has gone on for a second.
+        """
         self._effects.pulse()
         now = self._effects.elapsed_us()
         step = abs(done - self._told[0]) / total if total else 1.0
@@ -85,9 +91,18 @@ class Job:
         if self._told_at is not None and now - self._told_at < since and not last:
             return
         self._told_at, self._told = now, (done, message)
-        percent = round(100 * done / total, 1) if total else None
-        data = to_json({"done": done, "total": total, "percent": percent, "message": message})
-        self._effects.note("progress", data.decode(), progress=data.decode())
+        self._pace.see(done, now)
+        told = to_json(
+            {
+                "done": done,
+                "total": total,
+                "percent": round(100 * done / total, 1) if total else None,
+                "message": message,
+                "rate": self._pace.rate,
+                "eta": self._pace.left_s(done, total),
+            }
+        ).decode()
+        self._effects.note("progress", told, progress=told)
 
     def track(
         self, items: Iterable[T], message: str | None = None, *, total: int | None = None
@@ -215,6 +230,7 @@ class Job:
             self._steps = await self._stored()
         adapter = _adapter(name, fn)
         if name in self._steps:
+            self._pace.skip()
             return self._replayed(name, adapter, fn)
         result: Any
         if inspect.iscoroutinefunction(fn):

@@ -140,13 +140,15 @@ export function bytes(value) {
   return `${n ? value.toFixed(1) : value} ${units[n]}`;
 }
 
-// What a progress says in words: `40/120 · 33 % · rendering`.
+// What a progress says in words: `40/120 · 33 % · rendering · 2.5/s · 32 s left`.
 export function words(progress) {
-  const { done, total, percent, message } = progress;
+  const { done, total, percent, message, rate, eta } = progress;
   return [
     total ? `${done}/${total}` : done,
     percent === null || percent === undefined ? null : `${Math.round(percent)} %`,
     message,
+    rate ? `${rate}/s` : null,
+    eta ? `${seconds(eta)} left` : null,
   ].filter((part) => part !== null && part !== undefined && part !== "").join(" · ");
 }
 
