@@ -1,11 +1,13 @@
 """What a task says is kept with its job, and with no other."""
 
 import asyncio
+import json
 import logging
 import sys
 from contextlib import asynccontextmanager
 
 import pytest
+import structlog
 
 from outlast.core.limits import LOG_LINES_MAX
 from outlast.sdk.capture import JobLogHandler, capture
@@ -95,6 +97,57 @@ async def test_jobs_beside_each_other_are_not_mixed_up(app):
             await handle.result(DEADLINE_S)
     for n, handle in enumerate(handles):
         assert await said(app, handle) == [f"{n} {word}" for word in range(5)]
+
+
+@pytest.fixture
+def _structlog_as_before():
+    yield
+    structlog.reset_defaults()
+
+
+@pytest.mark.usefixtures("_structlog_as_before")
+async def test_structlog_through_logging_is_heard_with_its_levels(app):
+    structlog.configure(
+        processors=[structlog.stdlib.filter_by_level, structlog.processors.JSONRenderer()],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+    )
+
+    @app.task
+    async def talks(n: int) -> None:
+        log = structlog.get_logger("studio").bind(job=n)
+        log.warning("loaded", rows=3)
+        await asyncio.to_thread(log.error, "broken")
+
+    handles = [await talks.submit(n) for n in range(2)]
+    async with running(app), heard():
+        for handle in handles:
+            await handle.result(DEADLINE_S)
+
+    for n, handle in enumerate(handles):
+        lines = await data_of(app, handle, "log")
+        assert [line["fields"]["level"] for line in lines] == ["WARNING", "ERROR"]
+        assert [json.loads(line["message"])["job"] for line in lines] == [n, n]
+
+
+@pytest.mark.usefixtures("_structlog_as_before")
+async def test_structlog_as_it_comes_is_heard_without_its_colours(app):
+    @app.task
+    async def talks() -> None:
+        structlog.configure(
+            processors=[
+                structlog.processors.add_log_level,
+                structlog.dev.ConsoleRenderer(colors=True),
+            ]
+        )
+        structlog.get_logger().warning("loaded", rows=3)
+
+    handle = await talks.submit()
+    async with running(app), heard():
+        await handle.result(DEADLINE_S)
+
+    (line,) = await said(app, handle)
+    assert line.split() == ["[warning", "]", "loaded", "rows=3"]
 
 
 async def test_a_flood_is_cut_with_a_mark_and_prints_and_logs_count_together(app):

@@ -1,6 +1,7 @@
 """What a task says by `logging` and `print` becomes the log of its job."""
 
 import logging
+import re
 import sys
 from collections.abc import Iterable
 from contextvars import ContextVar
@@ -31,7 +32,7 @@ class Voice:
         *lines, rest = (self._parts.pop(stream, "") + text).split("\n")
         for line in lines:
             if line:
-                self.of_job().log(line, stream=stream)
+                self.of_job().log(_COLOUR.sub("", line), stream=stream)
         if rest:
             self._parts[stream] = rest[-_LINE_MAX:]
 
@@ -41,6 +42,7 @@ class Voice:
             self.write(stream, "\n")
 
 
+_COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")
 _LINE_MAX: Final = 64 * 1024
 speaking: Final[ContextVar[Voice | None]] = ContextVar("outlast_voice", default=None)
 
