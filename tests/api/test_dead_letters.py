@@ -67,3 +67,15 @@ async def test_a_reason_stays_with_what_was_discarded(api, app, worker):
     assert '"test data"' in event.data
     wrong = await api.post("/v1/dead-letters/redrive", json={"ids": ids, "reason": "x"})
     assert wrong.json()["errors"][0]["path"] == "reason"
+
+
+async def test_the_metrics_say_by_queue_and_error_how_fast_dead_letters_grow(api, app, worker):
+    first, *_ = await dead(api, app, 3)
+    await api.post("/v1/dead-letters/discard", json={"ids": [first]})
+
+    lines = (await api.get("/metrics")).text.splitlines()
+
+    grown = [line for line in lines if line.startswith("outlast_dead_letters_last_hour{")]
+    letters = (await api.get("/v1/dead-letters")).json()["dead_letters"]
+    (kind,) = {job["error"]["type"] for job in letters}
+    assert grown == [f'outlast_dead_letters_last_hour{{queue="default",kind="{kind}"}} 2']

@@ -8,8 +8,10 @@ from collections import namedtuple
 import apsw
 import pytest
 
-from outlast.core.job import NewJob
+from outlast.core import transition
+from outlast.core.job import NewJob, Want
 from outlast.core.limits import HOUR, LEASE_US, MINUTE
+from outlast.core.retry import DEFAULT_BACKOFF
 from outlast.system import CLOCK, new_id
 from tests.cli.rig import using
 
@@ -75,6 +77,32 @@ def test_dead_letters_are_found(examined, put):
     put("failed")
 
     assert "outlast dead redrive" in examined(1)["dead letters"]
+
+
+def test_the_errors_by_which_dead_letters_grow_are_named_the_fastest_first(examined, put):
+    put("failed", task="rare")
+    put("failed")
+    newest = put("failed")
+
+    told = examined(1)["dead letters"]
+
+    assert told.startswith(
+        f"3 jobs, 3 in the last hour: 2 × ValueError in report, as outlast show {newest}; 1 × "
+    )
+
+
+def test_old_dead_letters_do_not_count_as_growth(examined, url, worker):
+    async def fail(ledger):
+        at = CLOCK.now_us() - 2 * HOUR
+        await ledger.insert([NewJob(id=new_id(), task="report")], now=at)
+        (lease,) = await ledger.claim(Want("alive", ("default",), 1), now=at)
+        error = {"type": "ValueError", "message": "row 17", "retryable": False}
+        change = transition.failed(lease, error, backoff=DEFAULT_BACKOFF, dice=0.5)
+        assert (await ledger.commit([change], now=at))[0].accepted
+
+    using(url, fail)
+
+    assert examined(1)["dead letters"].startswith("1 jobs: ")
 
 
 def test_jobs_whose_worker_is_gone_are_found(examined, url, put):

@@ -1,5 +1,6 @@
 """The routes of operators: queues, workers, tasks, health, metrics."""
 
+from collections import Counter
 from typing import Any, Final
 
 from pydantic_core import from_json, to_json
@@ -17,6 +18,7 @@ from outlast.core.instant import to_rfc3339
 from outlast.core.job import Filter, Page
 from outlast.core.limits import LEASE_US, NAME_CHARS_MAX, PAGE_MAX, SECOND
 from outlast.core.status import Status
+from outlast.sdk.dead import recent_deaths
 
 _SETTINGS: Final = ("paused", "max_depth")
 _DEPTH_MAX: Final = 10**9
@@ -163,6 +165,14 @@ async def metrics(context: Context, request: Request, who: Caller) -> Response:
     dead = Filter(tenant=who.tenant, status=Status.FAILED, discarded=False)
     lines += _gauge("outlast_dead_letters", "Failed jobs not yet redriven or discarded.")
     lines.append(f"outlast_dead_letters {(await context.ledger.count(dead, ''))[()]}")
+    lines += _gauge(
+        "outlast_dead_letters_last_hour", "Dead letters of the last hour, by queue and error."
+    )
+    deaths = await recent_deaths(context.ledger, context.clock.now_us(), who.tenant)
+    grown = Counter((death.queue, death.kind) for death in deaths)
+    for (name, kind), number in grown.most_common(_LABELS_MAX):
+        labels = f'queue="{_label(name)}",kind="{_label(kind)}"'
+        lines.append(f"outlast_dead_letters_last_hour{{{labels}}} {number}")
     lines += _gauge("outlast_workers", "Living workers.")
     lines.append(f"outlast_workers {len(await _presences(context))}")
     lines += ["# HELP outlast_http_requests_total Requests answered by this process."]

@@ -12,12 +12,14 @@ from typing import Any, Final
 
 from pydantic_core import from_json
 
+from outlast.cli.output import clean
 from outlast.core.fold import fold, of_row
 from outlast.core.instant import to_rfc3339
 from outlast.core.job import Doc, Event, Filter, Page
 from outlast.core.limits import LEASE_US, MINUTE, PAGE_MAX, SECOND
 from outlast.core.status import Status
 from outlast.ledger import Ledger
+from outlast.sdk.dead import fastest, recent_deaths
 from outlast.sdk.settings import Settings
 
 _OVERDUE_US: Final = MINUTE
@@ -102,9 +104,20 @@ async def of_ledger(ledger: Ledger, now: int, wait_us: int) -> AsyncIterator[Che
     yield Check(
         "dead letters",
         not dead,
-        f"{dead} jobs",
+        f"{dead} jobs{await _growth(ledger, now) if dead else ''}",
         "see why with outlast dead; then outlast dead redrive, or discard",
     )
+
+
+async def _growth(ledger: Ledger, now: int) -> str:
+    """Name the errors by which the dead letters grow, each with a job to look at."""
+    deaths = await recent_deaths(ledger, now)
+    groups = [
+        f"{len(group)} × {clean(group[0].kind)} in {clean(group[0].task)}, "
+        f"as outlast show {group[0].id}"
+        for group in fastest(deaths)[:_NAMED]
+    ]
+    return f", {len(deaths)} in the last hour: {'; '.join(groups)}" if groups else ""
 
 
 def _store(facts: dict[str, str]) -> Iterator[Check]:
