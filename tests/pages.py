@@ -113,11 +113,13 @@ def commands(page, text):
     for block in blocks(page, text):
         if block.language not in SHELLS:
             continue
-        joined = block.text.replace("\\\n", "  ")
-        for number, line in enumerate(joined.splitlines()):
+        # A command that goes on in the next line keeps the number of its first.
+        lines = re.finditer(r"(?:[^\n]*\\\n)*[^\n]+", block.text)
+        for match in lines:
+            line = match[0].replace("\\\n", " ")
             if block.language == "console" and not line.startswith("$ "):
                 continue
-            place = f"{page}:{block.line + number}"
+            place = f"{page}:{block.line + block.text.count(chr(10), 0, match.start())}"
             found += [(place, words) for words in _commands(line.removeprefix("$ "))]
     return found
 

@@ -106,11 +106,12 @@ def test_a_command_that_is_none_is_told_by_page_and_line(typed):
 
 
 def test_commands_are_found_in_pipes_and_over_several_lines():
-    text = page("```console", "$ outlast show \\", "    ID --json | jq .result", "an answer", "```")
+    typed = ("$ outlast show \\", "    ID --json | jq .result", "an answer", "$ outlast jobs")
 
-    assert [words for _, words in commands("some.md", text)] == [
-        ["outlast", "show", "ID", "--json"],
-        ["jq", ".result"],
+    assert commands("some.md", page("```console", *typed, "```")) == [
+        ("some.md:4", ["outlast", "show", "ID", "--json"]),
+        ("some.md:4", ["jq", ".result"]),
+        ("some.md:7", ["outlast", "jobs"]),
     ]
 
 
