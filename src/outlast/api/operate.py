@@ -18,7 +18,6 @@ from outlast.core.instant import to_rfc3339
 from outlast.core.job import Filter, Page
 from outlast.core.limits import LEASE_US, NAME_CHARS_MAX, PAGE_MAX, SECOND
 from outlast.core.status import Status
-from outlast.sdk.dead import recent_deaths
 
 _SETTINGS: Final = ("paused", "max_depth")
 _DEPTH_MAX: Final = 10**9
@@ -168,7 +167,7 @@ async def metrics(context: Context, request: Request, who: Caller) -> Response:
     lines += _gauge(
         "outlast_dead_letters_last_hour", "Dead letters of the last hour, by queue and error."
     )
-    deaths = await recent_deaths(context.ledger, context.clock.now_us(), who.tenant)
+    deaths = await context.overviews.deaths(who.tenant)
     grown = Counter((death.queue, death.kind) for death in deaths)
     for (name, kind), number in grown.most_common(_LABELS_MAX):
         labels = f'queue="{_label(name)}",kind="{_label(kind)}"'

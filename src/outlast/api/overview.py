@@ -2,16 +2,19 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from math import ceil
-from typing import Final
+from typing import Final, TypeVar
 
 from outlast.core.job import Filter, JobRecord, Page
 from outlast.core.limits import MINUTE, SECOND
 from outlast.core.ports import Clock
 from outlast.core.status import Status
 from outlast.sdk.app import Outlast
+from outlast.sdk.dead import Death, recent_deaths
+
+T = TypeVar("T")
 
 # No transition leads to `waiting` yet, so there is nothing of it to count.
 LIVE: Final = (Status.SCHEDULED, Status.PENDING, Status.PROCESSING)
@@ -64,20 +67,37 @@ class Overviews:
         self._app = app
         self._clock = clock
         self._known: dict[str | None, tuple[int, dict[str, Figures]]] = {}
+        self._dead: dict[str | None, tuple[int, list[Death]]] = {}
         self._lock = asyncio.Lock()
 
     async def all(self, tenant: str | None) -> dict[str, Figures]:
         """Return the figures of every queue that has jobs or tasks."""
+        return await self._remembered(self._known, tenant, self._measure)
+
+    async def deaths(self, tenant: str | None) -> list[Death]:
+        """Return the dead letters of the last hour."""
+
+        async def measure(of: str | None) -> list[Death]:
+            return await recent_deaths(self._app.ledger, self._clock.now_us(), of)
+
+        return await self._remembered(self._dead, tenant, measure)
+
+    async def _remembered(
+        self,
+        known: dict[str | None, tuple[int, T]],
+        tenant: str | None,
+        measure: Callable[[str | None], Awaitable[T]],
+    ) -> T:
         async with self._lock:
-            until, found = self._known.get(tenant, (0, {}))
             begun = self._clock.elapsed_us()
-            if begun >= until:
-                found = await self._measure(tenant)
-                ended = self._clock.elapsed_us()
-                if len(self._known) >= _TENANTS_MAX:
-                    self._known.clear()
-                age = max(_AGE_US, _SHARE * (ended - begun))
-                self._known[tenant] = (ended + age, found)
+            if tenant in known and begun < known[tenant][0]:
+                return known[tenant][1]
+            found = await measure(tenant)
+            ended = self._clock.elapsed_us()
+            if len(known) >= _TENANTS_MAX:
+                known.clear()
+            age = max(_AGE_US, _SHARE * (ended - begun))
+            known[tenant] = (ended + age, found)
             return found
 
     async def one(self, queue: str, tenant: str | None) -> Figures:
