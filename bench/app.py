@@ -3,7 +3,8 @@
 import asyncio
 import os
 
-from outlast import Outlast
+from outlast import Backoff, Job, Outlast
+from outlast.core.limits import SECOND
 from outlast.system import CLOCK
 
 app = Outlast()
@@ -25,3 +26,34 @@ async def long(n: int) -> int:
     """Say who runs it, then run until killed."""
     await asyncio.sleep(600)
     return os.getpid()
+
+
+async def _same(n: int) -> int:
+    return n
+
+
+@app.task(queue="bench", backoff=Backoff.constant(0))
+async def stepped(job: Job, count: int) -> tuple[float, float]:
+    """Return how many steps a second were stored, and how many were read back."""
+    start = CLOCK.elapsed_us()
+    for n in range(count):
+        await job.step(f"step {n}", _same, n)
+    rate = count * SECOND / (CLOCK.elapsed_us() - start)
+    if job.attempt == 1:
+        await job.remember("stored", rate)
+        raise ConnectionError("the second attempt only reads")
+    return await job.recall("stored"), rate
+
+
+@app.task(queue="bench")
+async def looped(job: Job, count: int, every: int | None) -> float:
+    """Return how many items a second went through a loop that can go on; None: a plain one."""
+    start = CLOCK.elapsed_us()
+    if every is None:
+        for n in range(count):
+            job.check()
+            job.progress(n, count)
+    else:
+        async for _ in job.resume(range(count), every=every):
+            pass
+    return count * SECOND / (CLOCK.elapsed_us() - start)

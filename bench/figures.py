@@ -34,7 +34,8 @@ class Figure:
         return None if self.floor is None else self.value / self.floor
 
 
-async def _use(folder: Path) -> None:
+async def use(folder: Path) -> None:
+    """Open a ledger of its own in a folder."""
     app.configure(Settings(ledger=f"sqlite:///{folder}/bench.db", blobs=str(folder / "blobs")))
     await app.open()
 
@@ -54,7 +55,7 @@ async def submits(folder: Path, scale: float) -> list[Figure]:
     count = int(4_000 * scale)
     db = floor.open_file(folder / "floor.db")
     before = floor.submits(db, count)
-    await _use(folder)
+    await use(folder)
     one = await _submit(count, 1)
     many = await _submit(count * 5, 64)
     await app.close()
@@ -71,7 +72,7 @@ async def _drain(folder: Path, count: int) -> float:
     db = floor.connect(f"{folder}/bench.db")
     floor.fill(db, count)
     db.close()
-    await _use(folder)
+    await use(folder)
     with fleet(folder):
         while True:
             # Counted through the partial indexes: a count of all would compete with the drain.
@@ -134,7 +135,7 @@ async def pickups(folder: Path, scale: float) -> list[Figure]:
     place = folder / "pickup"
     place.mkdir()
     bare = await _two_commits(folder / "pickup-floor.db", int(100 * scale) + 10)
-    await _use(place)
+    await use(place)
     late = []
     with fleet(place):
         for n in range(int(500 * scale) + 20):
@@ -155,7 +156,7 @@ async def idles(folder: Path, scale: float) -> list[Figure]:
     """Measure what an idle worker costs."""
     place = folder / "idle"
     place.mkdir()
-    await _use(place)
+    await use(place)
     with fleet(place) as running:
         (doc,) = [d for d in await app.ledger.docs("worker") if d.lease_until]
         pids = [json.loads(doc.doc)["pid"], running["supervisor"]]
@@ -179,7 +180,7 @@ async def _recover(place: Path, *, supervisor: bool = False, frozen: bool = Fals
 
     Who is frozen closes no lock and ends no process, so that only its lease can run out.
     """
-    await _use(place)
+    await use(place)
     with fleet(place), fleet(place):
         handle = await long.submit(n=1)
         # The victim must belong to the first fleet when its supervisor is to die as well.
