@@ -72,6 +72,7 @@ DEEDS = st.lists(
             "fail",
             "hopeless",
             "lost",
+            "recover",
             "release",
             "log",
             "cancel",
@@ -96,6 +97,8 @@ def change_for(deed, row, delay):
             return transition.failed(lease, error, backoff=Backoff(), dice=0.5, after_us=delay)
         case "lost":
             return transition.lost(lease, reason="r", at="t", dice=0.5)
+        case "recover":
+            return transition.recovered(lease)
         case "release":
             return transition.released(lease)
         case "log":

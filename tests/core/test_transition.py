@@ -1,6 +1,7 @@
 """Whatever is thrown at them, transitions follow the arrows and stay within their bounds."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -82,6 +83,20 @@ def test_a_lost_job_counts_its_loss_and_ends_at_its_bound(lease, dice):
         assert (change.target is Status.FAILED) is spent
         assert change.delay_us <= LOST_BACKOFF.cap_us
         assert lease.lost or change.delay_us == 0  # the first loss runs again at once
+
+
+@given(leases(), DICE)
+def test_a_job_that_gets_on_has_the_budget_of_one_that_never_crashed(lease, dice):
+    change = transition.recovered(lease)
+    fresh = replace(lease, attempt=change.attempt, lost=change.lost)
+
+    assert (change.source, change.target, change.token) == (Status.PROCESSING, None, lease.token)
+    assert fresh.attempt == max(1, lease.attempt - lease.lost)
+    after = transition.lost(fresh, reason="gone", at="now", dice=dice)
+    if not lease.cancel_requested:
+        assert after.lost == 1
+        assert (after.target is Status.FAILED) is (fresh.attempt >= lease.max_attempts)
+        assert after.delay_us == 0
 
 
 @given(leases(), st.text(), st.none() | st.text())

@@ -60,7 +60,7 @@ class MemoryEffects:
     async def cursor(self):
         return None
 
-    async def save(self, cursor):
+    async def save(self, cursor, *, advances):
         self.cursor_text = cursor
 
     def stopping(self):

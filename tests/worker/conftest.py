@@ -2,9 +2,6 @@
 
 import asyncio
 import contextlib
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import jobs
@@ -15,6 +12,7 @@ from outlast.sdk.settings import Settings
 from outlast.system import CLOCK, ENTROPY
 from outlast.upkeep.loop import Upkeep
 from outlast.worker.pool import Pool, PoolConfig
+from tests.worker.rig import fleets
 
 JOBS = Path(jobs.__file__)
 
@@ -56,28 +54,5 @@ def working(app):
 @pytest.fixture
 def fleet(tmp_path):
     """Start `outlast worker` as a user does; whatever is left at the end is killed."""
-    started = []
-
-    def start(processes=2, file=JOBS):
-        process = subprocess.Popen(
-            [
-                sys.executable, "-m", "outlast", "worker", str(file), "--json",
-                "--processes", str(processes), "--ledger", f"sqlite:///{tmp_path}/ledger.db",
-                "--blobs", f"{tmp_path}/blobs",
-            ],
-            stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        started.append(process)
-        assert "ready" in process.stdout.readline()
-        return process
-
-    yield start
-    for process in started:
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        process.stdout.close()
+    with fleets(tmp_path, JOBS) as start:
+        yield start

@@ -2,7 +2,11 @@
 
 import asyncio
 import json
-from contextlib import asynccontextmanager
+import os
+import signal
+import subprocess
+import sys
+from contextlib import asynccontextmanager, contextmanager
 
 from outlast.core.fold import fold, of_row
 from outlast.core.limits import LEASE_US
@@ -51,6 +55,38 @@ async def running(app, *, ledger=None, **config):
         await asyncio.gather(upkeep, return_exceptions=True)
         async with asyncio.timeout(DEADLINE_S):
             await work
+
+
+@contextmanager
+def fleets(folder, app):
+    """Give what starts `outlast worker`, as a user does; whatever is left at the end is killed."""
+    started = []
+
+    def start(processes=2, file=app, env=None, **how):
+        process = subprocess.Popen(
+            [
+                sys.executable, "-m", "outlast", "worker", str(file), "--json",
+                "--processes", str(processes), "--ledger", f"sqlite:///{folder}/ledger.db",
+                "--blobs", f"{folder}/blobs",
+            ],
+            stdout=subprocess.PIPE, text=True, env={**os.environ, **(env or {})}, **how,
+        )  # fmt: skip
+        started.append(process)
+        assert "ready" in process.stdout.readline()
+        return process
+
+    try:
+        yield start
+    finally:
+        for process in started:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            process.stdout.close()
 
 
 async def until(ledger, true):

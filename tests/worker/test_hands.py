@@ -182,6 +182,7 @@ async def test_an_unknown_task_fails_and_harms_no_neighbour(app):
 @pytest.mark.parametrize(
     "poison", [b"\xff\xfe", b"{", b"[]", b'{"a": "x"}', b"", b'{"a": 1, "b": "\xed\xa0\x80"}']
 )
+@pytest.mark.fault("F53")
 async def test_a_poison_row_blocks_no_neighbour(app, poison):
     @app.task(name="fragile", retries=1, backoff=AT_ONCE)
     async def fragile(a: int, b: str = "") -> int:
@@ -196,6 +197,7 @@ async def test_a_poison_row_blocks_no_neighbour(app, poison):
     await assert_told(app.ledger, bad.id)
 
 
+@pytest.mark.fault("F53")
 async def test_a_poison_row_of_a_dead_worker_blocks_no_neighbour(app):
     bad, good = [await submit(app, app.tasks["add"], n) for n in range(2)]
     await register(app.ledger, "dead")
@@ -321,7 +323,7 @@ async def test_what_a_worker_that_lost_its_lease_tries_is_refused_and_it_stops(a
             assert await handle.result(DEADLINE_S) == "second"
     assert await types(app, handle) == [
         *["submitted", "started", "heartbeat-lost"],
-        *["started", "step", "completed"],
+        *["started", "step", "recovered", "completed"],
     ]
     await assert_told(app.ledger, handle.id)
 

@@ -20,8 +20,11 @@ class Effects(Protocol):
         """Write an event durably; raise LeaseLostError when the job is no longer ours."""
         ...
 
-    async def save(self, cursor: str) -> None:
-        """Keep how far the job is, in place of what was kept; raise LeaseLostError likewise."""
+    async def save(self, cursor: str, *, advances: bool) -> None:
+        """Keep how far the job is, in place of what was kept; raise LeaseLostError likewise.
+
+        `advances` says that it is surely further than before.
+        """
         ...
 
     async def cursor(self) -> str | None:

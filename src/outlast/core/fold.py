@@ -40,6 +40,8 @@ def evolve(state: Folded | None, event: Event) -> Folded:
             return replace(state, status=status, attempt=used, lost=data.get("lost", state.lost))
         case "released":
             return replace(state, status=Status.PENDING, attempt=data["attempt"])
+        case "recovered":
+            return replace(state, attempt=data["attempt"], lost=0)
         case "due":
             return replace(state, status=Status.PENDING)
         case "scheduled":

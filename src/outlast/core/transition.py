@@ -37,6 +37,24 @@ def saved(lease: Lease, cursor: str) -> Transition:
     return Transition(lease.id, Status.PROCESSING, lease.token, None, "", cursor=cursor)
 
 
+def recovered(lease: Lease) -> Transition:
+    """Forgive a leased job its crashes, because it got on since: such a job is no poison.
+
+    Their attempts are given back, so that crashes alone never end a job that gets on.
+    """
+    used = max(1, lease.attempt - lease.lost)
+    return Transition(
+        lease.id,
+        Status.PROCESSING,
+        lease.token,
+        None,
+        "recovered",
+        json.dumps({"attempt": used, "forgiven": lease.lost}),
+        attempt=used,
+        lost=0,
+    )
+
+
 def failed(
     lease: Lease,
     error: dict[str, object],
@@ -92,7 +110,10 @@ def _snoozed(lease: Lease, error: dict[str, object], delay: int) -> Transition:
 
 
 def lost(lease: Lease, *, reason: str, at: str, dice: float) -> Transition:
-    """Take a job back from a dead worker: it counts as an attempt and against its own bound."""
+    """Take a job back from a dead worker: it counts as an attempt and against its own bound.
+
+    The bound counts the crashes since the job last got on (see `recovered`).
+    """
     count = lease.lost + 1
     error: dict[str, object] = {
         "type": "WorkerLost",

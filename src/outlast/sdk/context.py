@@ -47,6 +47,7 @@ class Job:
 
     def __init__(self, effects: Effects) -> None:
         self._effects = effects
+        self._attempt = effects.lease.attempt  # the lease's may fall, when crashes are forgiven
         self._steps: dict[str, str] | None = None
         self._seen: set[tuple[str, str]] = set()
         self._told_at: int | None = None
@@ -64,7 +65,7 @@ class Job:
     @property
     def attempt(self) -> int:
         """Which attempt this is, from 1."""
-        return self._effects.lease.attempt
+        return self._attempt
 
     @property
     def token(self) -> int:
@@ -184,7 +185,8 @@ class Job:
     async def remember(self, name: str, value: Any) -> None:
         """Keep a small JSON value, in place of the last one of that name: where to go on, say."""
         self.check()
-        await self._cursor.write(f"={name}", value)
+        # A changed value proves nothing: a count of the crashes would change, too.
+        await self._cursor.write(f"={name}", value, advances=False)
 
     async def recall(self, name: str, default: Any = None) -> Any:
         """Return what was remembered last under a name, in this attempt or an earlier one."""

@@ -28,7 +28,7 @@ class Cursor:
             self._kept = from_json(text) if text else {}
         return self._kept.get(name)
 
-    async def write(self, name: str, value: Any) -> None:
+    async def write(self, name: str, value: Any, *, advances: bool) -> None:
         """Keep a JSON value under a name, in place of the last one."""
         if not 0 < len(name) <= NAME_CHARS_MAX:
             raise InvalidInputError(f"cursor {name!r:.80}: expected 1–{NAME_CHARS_MAX} characters")
@@ -42,7 +42,7 @@ class Cursor:
                 hint="keep where to go on, and the data itself in a file or a step",
             )
         self._kept[name] = value
-        await self._effects.save(text.decode())
+        await self._effects.save(text.decode(), advances=advances)
 
 
 class Loop:
@@ -76,7 +76,7 @@ class Loop:
     async def keep(self) -> None:
         """Keep how many are done."""
         if self.done > self._kept:
-            await self._cursor.write(self._name, self.done)
+            await self._cursor.write(self._name, self.done, advances=True)
             self._kept = self.done
 
 

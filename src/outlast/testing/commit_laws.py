@@ -112,6 +112,24 @@ async def test_a_lost_job_runs_at_once_then_backs_off_then_is_dead(ledger: Ledge
     assert (await row(ledger, 1)).lost == 3  # noqa: PLR2004 - the third loss
 
 
+async def test_a_job_that_gets_on_is_forgiven_its_crashes(ledger: Ledger) -> None:
+    await submit(ledger, job(1, max_attempts=3))
+    for n in range(6):
+        await hire(ledger, f"victim{n}")
+        if (await row(ledger, 1)).status is Status.SCHEDULED:
+            await apply(ledger, tr.due(await row(ledger, 1)))
+        (lease,) = await claim(ledger, f"victim{n}")
+        if n % 2:
+            assert lease.lost == 1 + (n > 1)
+            await apply(ledger, tr.recovered(lease))
+            (lease,) = await ledger.expired(1, now=NOW * 2)
+        await apply(ledger, tr.lost(lease, reason="killed", at="", dice=0.5))
+
+    alive = await row(ledger, 1)
+    assert (alive.status, alive.attempt, alive.lost) == (Status.PENDING, 1, 1)
+    assert fold(await history(ledger, 1)) == of_row(alive)
+
+
 async def test_cancel_and_complete_have_one_winner(ledger: Ledger) -> None:
     first, second = await held(ledger, job(1), job(2))
 
@@ -312,6 +330,7 @@ def _something(id_: str, status: Status, lease: Lease | None, die: Random) -> Tr
             tr.failed(lease, ERROR, backoff=AT_ONCE, dice=die.random()),
             tr.failed(lease, ERROR, backoff=Backoff(), dice=die.random()),
             tr.lost(lease, reason="r", at="", dice=die.random()),
+            tr.recovered(lease),
             tr.released(lease),
             tr.cancelled(lease, "r"),
             tr.amended(lease, "progress", "{}", progress="{}"),

@@ -89,6 +89,7 @@ _KINDS: Final = (
     "progress",
     "artifact",
     "saved",
+    "recovered",
     "failed",
     "snoozed",
     "lost",
@@ -115,6 +116,8 @@ def _change(kind: str, lease: Lease, dice: int, error: dict[str, object]) -> Tra
             return tr.amended(lease, "artifact", entry, artifact=entry)
         case "saved":
             return tr.saved(lease, f'{{"items":{dice}}}')
+        case "recovered":
+            return tr.recovered(lease)
         case "failed":
             return tr.failed(lease, error, backoff=backoff, dice=dice)
         case "snoozed":

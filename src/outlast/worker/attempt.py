@@ -38,7 +38,7 @@ async def attempt(
     except (asyncio.CancelledError, JobCancelled) as error:
         return stopped(effects, task, error, clock, entropy)
     except HandBack:
-        return transition.released(lease)
+        return transition.released(effects.lease)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - what user code raises is its failure
         return _failed(effects, task, error, clock, entropy)
     return transition.completed(lease, result)

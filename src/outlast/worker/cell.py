@@ -47,8 +47,8 @@ class WiredEffects:
     async def amend(self, event: str, data: str, *, artifact: str | None = None) -> None:
         await self._ask("amend", event=event, data=data, artifact=artifact)
 
-    async def save(self, cursor: str) -> None:
-        await self._ask("save", cursor=cursor)
+    async def save(self, cursor: str, *, advances: bool) -> None:
+        await self._ask("save", cursor=cursor, advances=advances)
 
     async def cursor(self) -> str | None:
         found: str | None = await self._ask("cursor")

@@ -1,7 +1,7 @@
 """A claimed job's way to the world, and what the worker knows of its task."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -81,20 +81,27 @@ class LeasedEffects:
 
     async def amend(self, event: str, data: str, *, artifact: str | None = None) -> None:
         self.pulse()
-        await self._write(transition.amended(self.lease, event, data, artifact=artifact))
+        change = transition.amended(self.lease, event, data, artifact=artifact)
+        await self._write(change, advances=event == "step")
 
-    async def save(self, cursor: str) -> None:
+    async def save(self, cursor: str, *, advances: bool) -> None:
         self.pulse()
-        await self._write(transition.saved(self.lease, cursor))
+        await self._write(transition.saved(self.lease, cursor), advances=advances)
 
-    async def _write(self, change: Transition) -> None:
-        (verdict,) = await self._ledger.commit([change])
+    async def _write(self, change: Transition, *, advances: bool) -> None:
+        changes = [change]
+        if advances and self.lease.lost:
+            changes.append(transition.recovered(self.lease))
+        verdict, *forgiven = await self._ledger.commit(changes)
         if not verdict.accepted:
             raise LeaseLostError(
                 f"{change.event or 'cursor'} of job {self.lease.id} refused: expected token "
                 f"{verdict.token} and status {verdict.status}, got token {self.lease.token}",
                 hint="another worker took the job over; this attempt must stop",
             )
+        if forgiven:
+            used = changes[1].attempt or 1
+            self.lease = replace(self.lease, attempt=used, lost=0)
 
     async def cursor(self) -> str | None:
         return (await self._row()).cursor

@@ -136,7 +136,7 @@ class Isolated:
                 case "events":
                     value = wire.events_out(await effects.events(message["type"]))
                 case "save":
-                    await effects.save(message["cursor"])
+                    await effects.save(message["cursor"], advances=message["advances"])
                 case "cursor":
                     value = await effects.cursor()
                 case "artifacts":
