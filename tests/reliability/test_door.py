@@ -85,6 +85,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.fault("F51")
 def test_a_hostile_body_is_refused_with_a_reason_and_kept_nowhere(server):
     port, pid = server
     before = memory_mb(pid)
@@ -109,6 +110,7 @@ def test_a_number_of_a_million_digits_is_cut_off(server):
     assert ask(port, args(b"1"))[0] == 202
 
 
+@pytest.mark.fault("F50")
 def test_two_gigabytes_in_chunks_are_cut_off_early_with_the_memory_flat(server):
     port, pid = server
     before, chunk, sent = memory_mb(pid), b"x" * (1 << 20), 0
@@ -135,6 +137,7 @@ def test_a_length_of_two_gigabytes_is_refused_unread(server):
         assert answer(sock)[0] == 413
 
 
+@pytest.mark.fault("F49")
 def test_bodies_that_never_end_keep_nobody_waiting(server):
     port, pid = server
     before = memory_mb(pid)
@@ -150,6 +153,7 @@ def test_bodies_that_never_end_keep_nobody_waiting(server):
             sock.close()
 
 
+@pytest.mark.fault("F16")
 def test_fifty_connections_with_one_key_make_one_job(server):
     port, _ = server
     body, found, gate = args(b"1"), [], threading.Barrier(50)

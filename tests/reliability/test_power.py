@@ -70,6 +70,7 @@ async def lost_in_a_power_cut(disk, folder, *planted):
             await ledger.close()
 
 
+@pytest.mark.fault("F38")
 @pytest.mark.root
 async def test_no_acknowledged_job_is_lost_in_a_power_cut(tmp_path):
     assert await lost_in_a_power_cut(new_disk(tmp_path), tmp_path) == 0

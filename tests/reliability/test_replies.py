@@ -77,6 +77,7 @@ async def lost_then_asked_again(app):
     assert (jobs, replayed, body["id"]) == (1, b"true", stored.id)
 
 
+@pytest.mark.fault("F35")
 async def test_a_reply_lost_after_the_commit_makes_no_second_job(tmp_path):
     await lost_then_asked_again(make(tmp_path))
 
@@ -128,6 +129,7 @@ def add_of(app):
     return TaskHandle(app, app.tasks["add"])
 
 
+@pytest.mark.fault("F16")
 def test_fifty_threads_with_one_key_submit_one_job(tmp_path):
     app = make(tmp_path)
     add, found, gate = add_of(app), [], threading.Barrier(50)

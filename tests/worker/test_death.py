@@ -6,6 +6,7 @@ import signal
 from pathlib import Path
 
 import jobs
+import pytest
 
 from outlast.core.fold import fold, of_row
 
@@ -70,6 +71,7 @@ async def test_a_killed_worker_s_job_goes_on_elsewhere_from_its_last_step(app, f
     assert (await handle.record()).attempt == 2
 
 
+@pytest.mark.fault("F1", "F2")
 async def test_a_job_survives_a_kill_at_each_step_of_its_life(app, fleet, tmp_path):
     fleet(processes=2)
     for count in (1, 2, 3, 4):
@@ -85,6 +87,7 @@ async def test_a_job_survives_a_kill_at_each_step_of_its_life(app, fleet, tmp_pa
         assert marks[:count] == ["0", "1", "2", "3"][:count]
 
 
+@pytest.mark.fault("F7")
 async def test_a_killed_supervisor_s_job_goes_on_under_another(app, fleet, tmp_path):
     first = fleet(processes=1)
     handle = await jobs.stepped.submit(str(tmp_path), 4)
@@ -99,6 +102,7 @@ async def test_a_killed_supervisor_s_job_goes_on_under_another(app, fleet, tmp_p
     assert gone(worker)
 
 
+@pytest.mark.fault("F3")
 async def test_a_worker_that_wakes_after_its_lease_is_refused(app, fleet, tmp_path):
     fleet(processes=1)
     handle = await jobs.stepped.submit(str(tmp_path), 4)
@@ -131,6 +135,7 @@ async def test_a_job_that_kills_its_own_process_harms_nobody(app, fleet):
     assert gone(pid)
 
 
+@pytest.mark.fault("F38")
 async def test_acknowledged_jobs_survive_a_power_cut(app, tmp_path):
     """Copy the file as the disk would have it at any instant: what was acknowledged is in it."""
     import shutil
@@ -152,6 +157,7 @@ async def test_acknowledged_jobs_survive_a_power_cut(app, tmp_path):
         await ledger.close()
 
 
+@pytest.mark.fault("F8")
 async def test_what_a_killed_worker_started_dies_with_it(app, fleet, tmp_path):
     fleet(processes=2)
     handle = await jobs.spawning.submit(str(tmp_path))
