@@ -1,6 +1,6 @@
 """Submits jobs for ever and says each ID once the ledger has acknowledged it.
 
-usage: writer.py FILE [SYNCHRONOUS]     (the second argument plants a bug: OFF or NORMAL)
+usage: writer.py FILE
 """
 
 import asyncio
@@ -14,8 +14,6 @@ from outlast.system import new_id
 async def main() -> None:
     ledger = SqliteLedger(sys.argv[1])
     await ledger.migrate()
-    if len(sys.argv) > 2:
-        ledger._writer._connection.execute(f"PRAGMA synchronous = {sys.argv[2]}")
     while True:
         (made,) = await ledger.insert([NewJob(id=new_id(), task="t")])
         print(made.id, flush=True)
