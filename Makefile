@@ -10,7 +10,7 @@ STAMP := .venv/.installed-$(shell cat $(LOCK) pyproject.toml | cksum | cut -d' '
 UV_VERSION := 0.13.9
 ARGS ?=
 
-.PHONY: help demo test check bench bench-frameworks fmt lock clean
+.PHONY: help demo test check bench bench-frameworks sweep fmt lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ bench: $(STAMP) ## measure, each figure beside its floor from the same run
 bench-frameworks: $(STAMP) ## measure the submit route under other web frameworks and servers
 	@$(BIN)/python -m pip install --quiet --no-input fastapi==0.* litestar==2.* granian==2.*
 	@$(BIN)/python -m bench.frameworks $(ARGS)
+
+sweep: $(STAMP) ## crash a job's life at each write and sync, and judge each recovery (a few minutes)
+	@$(BIN)/python tests/reliability/sweep.py $(ARGS)
 
 fmt: $(STAMP) ## format, and fix what the linter can fix
 	@$(BIN)/ruff check --fix --quiet . || true

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from functools import partial
 from pathlib import Path
 
 import apsw
@@ -89,7 +90,8 @@ async def wrong_after(folder, witness, acknowledged, others=()):
             if status not in {200, 202}:
                 return [*found, f"the client's retry was answered with {status}: {answer}"]
             async with running(app, concurrency=1):
-                await until(app.ledger, lambda: ended(app.ledger, answer["id"]))
+                for job_id in [answer["id"], *others]:
+                    await until(app.ledger, partial(ended, app.ledger, job_id))
             found += await wrong(app, answer["id"], crash_jobs.seen(witness))
     if set(acknowledged) - {answer["id"]}:
         found.append(f"acknowledged {acknowledged}, but the key leads to {answer['id']}")
