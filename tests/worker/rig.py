@@ -24,13 +24,13 @@ def new_app(folder, **settings):
     return Outlast(ledger=f"sqlite:///{folder}/outlast.db", blobs=f"{folder}/blobs", **settings)
 
 
-def new_pool(app, *, ledger=None, holder=None, concurrency=4, grace_s=5.0, tasks=None):
+def new_pool(app, *, ledger=None, holder=None, concurrency=4, grace_s=5.0, tasks=None, rules=()):
     queues = tuple(sorted({task.queue for task in app.tasks.values()})) or ("default",)
     return Pool(
         ledger or app.ledger,
         app.blobs,
         app.tasks if tasks is None else tasks,
-        PoolConfig(holder or new_id(), queues, concurrency, grace_s),
+        PoolConfig(holder or new_id(), queues, concurrency, grace_s, dict(rules)),
         clock=CLOCK,
         entropy=ENTROPY,
     )
@@ -62,12 +62,12 @@ def fleets(folder, app):
     """Give what starts `outlast worker`, as a user does; whatever is left at the end is killed."""
     started = []
 
-    def start(processes=2, file=app, env=None, **how):
+    def start(processes=2, file=app, env=None, extra=(), **how):
         process = subprocess.Popen(
             [
                 sys.executable, "-m", "outlast", "worker", str(file), "--json",
                 "--processes", str(processes), "--ledger", f"sqlite:///{folder}/ledger.db",
-                "--blobs", f"{folder}/blobs",
+                "--blobs", f"{folder}/blobs", *extra,
             ],
             stdout=subprocess.PIPE, text=True, env={**os.environ, **(env or {})}, **how,
         )  # fmt: skip

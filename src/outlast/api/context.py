@@ -12,6 +12,7 @@ from outlast.core.identity import is_uuid
 from outlast.core.job import JobRecord
 from outlast.core.limits import SECOND
 from outlast.core.ports import Clock
+from outlast.core.queue import QueueRules
 from outlast.ledger import Ledger
 from outlast.sdk.app import Outlast
 from outlast.system import CLOCK
@@ -36,6 +37,7 @@ class Context:
         self.keys: dict[str, Caller] = {}
         self.requests: dict[tuple[str, str, int], int] = {}
         self._queues: dict[str, dict[str, Any]] = {}
+        self._rules: dict[str, QueueRules] = {}
         self._read_at: int | None = None
 
     @property
@@ -43,15 +45,11 @@ class Context:
         """The open ledger."""
         return self.app.ledger
 
-    def max_depth(self, queue: str) -> int | None:
-        """Return a queue's bound: the one set at run time, else the configured one."""
-        settings = self._queues.get(queue, {})
-        bound: int | None = settings.get("max_depth", self.app.max_depth(queue))
-        return bound
-
-    def queue_settings(self, queue: str) -> dict[str, Any]:
-        """Return what was set for a queue at run time."""
-        return self._queues.get(queue, {})
+    def rules(self, queue: str) -> QueueRules:
+        """Return a queue's rules: what was said at run time, over what is configured."""
+        if queue not in self._rules:
+            self._rules[queue] = self.app.rules(queue).changed(self._queues.get(queue, {}))
+        return self._rules[queue]
 
     def is_fresh(self) -> bool:
         """Whether keys and queue settings were read a short while ago."""
@@ -79,6 +77,7 @@ class Context:
         keys = await self.ledger.docs("key")
         queues = await self.ledger.docs("queue")
         self._queues = {doc.key: from_json(doc.doc) for doc in queues}
+        self._rules = {}
         self.keys = {
             doc.key: Caller(entry.get("tenant") or None, frozenset(entry["scopes"]), doc.key)
             for doc in keys

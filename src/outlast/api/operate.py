@@ -13,29 +13,38 @@ from outlast.api.context import Context
 from outlast.api.guard import Caller
 from outlast.api.overview import Figures
 from outlast.api.query import Problems
-from outlast.core.errors import ConflictError, ForbiddenError, OutlastError, UnavailableError
+from outlast.core.errors import (
+    ConflictError,
+    ForbiddenError,
+    InvalidInputError,
+    OutlastError,
+    UnavailableError,
+)
 from outlast.core.instant import to_rfc3339
 from outlast.core.job import Filter, Page
-from outlast.core.limits import LEASE_US, NAME_CHARS_MAX, PAGE_MAX, SECOND
+from outlast.core.limits import LEASE_US, PAGE_MAX, SECOND
+from outlast.core.queue import QueueRules, check_queue_name
 from outlast.core.status import Status
 
-_SETTINGS: Final = ("paused", "max_depth")
-_DEPTH_MAX: Final = 10**9
 _LABELS_MAX: Final = 1_000
 _TRIES: Final = 5
 
 
 def _queue_out(context: Context, figures: Figures, workers: list[dict[str, Any]]) -> dict[str, Any]:
-    name, oldest = figures.name, figures.oldest_pending_us
+    name, oldest, rules = figures.name, figures.oldest_pending_us, context.rules(figures.name)
     return {
-        "name": name, "paused": bool(context.queue_settings(name).get("paused")),
+        "name": name, "paused": rules.paused, "draining": rules.draining,
         "depth": figures.depth,
         "oldest_pending_seconds": None if oldest is None else max(0, oldest) / SECOND,
         "arrivals_per_second": figures.arrivals, "completions_per_second": figures.completions,
         "wait_seconds": figures.quantiles(figures.waits),
         "run_seconds": figures.quantiles(figures.runs),
-        "max_depth": context.max_depth(name), "max_duration": None, "concurrency": None,
-        "rate_limit": None, "workers": sum(name in worker["queues"] for worker in workers),
+        "max_depth": rules.max_depth,
+        "max_duration": rules.max_duration_us and rules.max_duration_us / SECOND,
+        "worker_count": rules.worker_count, "instance_type": rules.instance_type,
+        "concurrency": rules.concurrency,
+        "rate_limit": None if rules.rate_limit is None else str(rules.rate_limit),
+        "workers": sum(name in worker["queues"] for worker in workers),
     }  # fmt: skip
 
 
@@ -54,17 +63,19 @@ async def queue(context: Context, request: Request, who: Caller) -> Response:
 
 
 async def change_queue(context: Context, request: Request, who: Caller) -> Response:
-    """Pause or resume a queue, or bound its depth; null takes the bound away."""
+    """Pause, drain or bound a queue; null takes a bound away, and what is not named stays."""
     name, body = request.path_params["q"], await read_body(request)
     if who.tenant is not None:
         raise ForbiddenError("a queue is shared: a tenant's key can't change it")
     problems = Problems()
-    problems.unknown(body, _SETTINGS)
-    if not isinstance(body.get("paused", False), bool):
-        problems.say("paused", f"expected true or false, got {body['paused']!r:.60}")
-    problems.whole(body, "max_depth", 0, _DEPTH_MAX)
-    if not 0 < len(name) <= NAME_CHARS_MAX or not name.isprintable():
-        problems.say("queue", f"expected a name of 1–{NAME_CHARS_MAX} printable characters")
+    bad = check_queue_name(name)
+    if bad is not None:
+        problems.say("queue", bad)
+    try:
+        QueueRules.read(body)
+    except InvalidInputError as error:
+        parts: Any = error.facts["errors"]
+        problems.found += parts
     problems.check()
     for _ in range(_TRIES):
         found = await context.ledger.docs("queue", name)

@@ -122,8 +122,9 @@ _QUEUE: Final[Schema] = _record(
         "depth": _record(dict.fromkeys(("scheduled", "pending", "processing", "waiting"), _WHOLE)),
         "oldest_pending_seconds": _maybe(_NUMBER), "arrivals_per_second": _NUMBER,
         "completions_per_second": _NUMBER, "wait_seconds": _QUANTILES, "run_seconds": _QUANTILES,
-        "max_depth": _maybe(_WHOLE), "max_duration": _maybe(_NUMBER),
-        "concurrency": _maybe(_WHOLE), "rate_limit": {}, "workers": _WHOLE,
+        "max_depth": _maybe(_WHOLE), "max_duration": _maybe(_NUMBER), "draining": _FLAG,
+        "worker_count": _maybe(_WHOLE), "instance_type": _maybe(_TEXT),
+        "concurrency": _maybe(_WHOLE), "rate_limit": _maybe(_TEXT), "workers": _WHOLE,
     }
 )  # fmt: skip
 _WORKER: Final[Schema] = _record(
@@ -200,7 +201,17 @@ SCHEMAS: Final[dict[str, Schema]] = {
     "DeadLetters": _page("dead_letters", {"anyOf": [ref("Job"), ref("DeadLetterGroup")]}),
     "Queue": _QUEUE,
     "Queues": _page("queues", ref("Queue")),
-    "QueueChange": _closed({}, paused=_FLAG, max_depth=_maybe({"type": "integer", "minimum": 0})),
+    "QueueChange": _closed(
+        {},
+        paused=_FLAG,
+        draining={**_FLAG, "description": "take in nothing new, and finish what is there"},
+        max_depth=_maybe({"type": "integer", "minimum": 0}),
+        max_duration=_maybe(_DURATION),
+        worker_count=_maybe({"type": "integer", "minimum": 1}),
+        instance_type=_maybe(_NAME),
+        concurrency=_maybe({"type": "integer", "minimum": 0}),
+        rate_limit=_maybe({**_TEXT, "examples": ["10/s", "100/m", "5/30s"]}),
+    ),
     "Scaling": _record({"desired_workers": _WHOLE, "depth": _WHOLE, "oldest_seconds": _NUMBER}),
     "Worker": _WORKER,
     "Workers": _page("workers", ref("Worker")),

@@ -52,7 +52,7 @@ def build(context: Context, body: Any, who: Caller, header: str | None) -> NewJo
         if isinstance(options.queue, str):
             queue = options.queue
     tenant = who.tenant or ""
-    return new_job(task, args, options, tenant=tenant, max_depth=context.max_depth(queue))
+    return new_job(task, args, options, tenant=tenant, max_depth=context.rules(queue).admits)
 
 
 def _invalid(wrong: list[tuple[str, str]]) -> InvalidInputError:
@@ -75,8 +75,11 @@ async def refusal(
             )
         case "full":
             figures = await context.overviews.one(job.queue, who.tenant)
+            draining = context.rules(job.queue).draining
             return QueueFullError(
-                f"queue {job.queue}: expected fewer than {job.max_depth} waiting jobs",
+                f"queue {job.queue} is being drained: it takes no new jobs"
+                if draining
+                else f"queue {job.queue}: expected fewer than {job.max_depth} waiting jobs",
                 hint="try again later",
                 retry_after=figures.retry_after(job.max_depth or 0),
                 queue=job.queue,

@@ -1,4 +1,4 @@
-"""The child processes, which run user code: `… child worker|api|job APP SETTINGS`."""
+"""The child processes, which run user code: `… child worker|api|job APP SETTINGS [PART]`."""
 
 import asyncio
 import gc
@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import sys
-from typing import Any
+from typing import Any, NamedTuple
 
 from outlast.core.errors import OutlastError
 from outlast.core.instant import to_rfc3339
@@ -22,8 +22,16 @@ from outlast.worker.effects import Runnable
 from outlast.worker.isolated import Isolated
 from outlast.worker.lifeline import die_with_parent
 from outlast.worker.pool import Pool, PoolConfig
+from outlast.worker.supervisor import NOTHING_TO_DO
 
 VERSION = "0.1.0"
+
+
+class Part(NamedTuple):
+    """Which part of a node's work a process has: what others do, and how it shares the rest."""
+
+    others: tuple[str, ...] = ()  # queues that have processes of their own
+    share: tuple[int, int] = (0, 1)  # which of how many that divide a queue's worker_count
 
 
 def _runnables(app: Outlast, arguments: list[str]) -> dict[str, Runnable]:
@@ -35,15 +43,27 @@ def _runnables(app: Outlast, arguments: list[str]) -> dict[str, Runnable]:
     }
 
 
-async def _work(app: Outlast, settings: Settings, holder: str, own: list[str]) -> None:
+async def _work(app: Outlast, settings: Settings, holder: str, own: list[str], part: Part) -> None:
+    queues = settings.queues or tuple(
+        sorted({task.queue for task in app.tasks.values()} - set(part.others))
+    )
+    if part.others and not queues:
+        raise SystemExit(NOTHING_TO_DO)  # every queue of the app has processes of its own
     await app.open()
-    queues = settings.queues or tuple(sorted({task.queue for task in app.tasks.values()}))
+    pool_config = PoolConfig(
+        holder,
+        queues,
+        settings.concurrency,
+        settings.grace,
+        {queue: settings.rules(queue) for queue in queues},
+        part.share,
+    )
     presence = {
         "id": holder,
         "host": os.uname().nodename,
         "pid": os.getpid(),
         "queues": queues,
-        "concurrency": settings.concurrency,
+        "concurrency": pool_config.slots,
         "started_at": to_rfc3339(CLOCK.now_us()),
         "version": VERSION,
     }
@@ -52,7 +72,7 @@ async def _work(app: Outlast, settings: Settings, holder: str, own: list[str]) -
         app.ledger,
         app.blobs,
         _runnables(app, own),
-        PoolConfig(holder, queues, settings.concurrency, settings.grace),
+        pool_config,
         clock=CLOCK,
         entropy=ENTROPY,
     )
@@ -87,11 +107,14 @@ def _serve(app: Outlast, settings: Settings) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Run one child until its parent stops it; exit 2 when the app can't even be loaded."""
+    """Run one child until its parent stops it; exit 2 when the app can't even be loaded.
+
+    `arguments` are worker, api or job; the app; its settings; and of a worker its part, as JSON.
+    """
     die_with_parent()
     # Ctrl-C reaches the whole group; the parent alone decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    kind, reference, raw = arguments
+    kind, reference, raw, *more = arguments
     given: dict[str, Any] = json.loads(raw)
     given["queues"] = tuple(given["queues"])
     settings = Settings(**given)
@@ -110,7 +133,8 @@ def main(arguments: list[str]) -> int:
         if kind == "job":
             asyncio.run(serve(app.tasks, app.blobs, CLOCK, ENTROPY))
             return 0
-        uvloop.run(_work(app, settings, os.environ[MARK], [reference, raw]))
+        part = Part(*map(tuple, json.loads(more[0]))) if more else Part()
+        uvloop.run(_work(app, settings, os.environ[MARK], [reference, raw], part))
     except OutlastError as error:
         print(f"outlast: {error}", file=sys.stderr)
         return error.exit_code

@@ -107,13 +107,28 @@ async def _for_ever(work: Callable[[], Awaitable[None]]) -> None:
 
 
 def _children(reference: str, settings: Settings, *, api: bool, worker: bool) -> list[Child]:
-    given = json.dumps(asdict(settings))
+    def child(kind: str, settings: Settings, *part: object) -> Child:
+        more = [json.dumps(part)] if part else []
+        command = [sys.executable, "-m", "outlast.cli.child", kind, reference]
+        return Child([*command, json.dumps(asdict(settings)), *more], works=kind == "worker")
 
-    def child(kind: str, *, works: bool) -> Child:
-        return Child([sys.executable, "-m", "outlast.cli.child", kind, reference, given], works)
+    crew = [child("worker", *one) for one in _crew(settings)] if worker else []
+    return [*crew, *([child("api", settings)] if api else [])]
 
-    children = [child("worker", works=True) for _ in range(settings.processes if worker else 0)]
-    return [*children, *([child("api", works=False)] if api else [])]
+
+def _crew(settings: Settings) -> list[tuple[Settings, tuple[str, ...], tuple[int, int]]]:
+    """Divide the work: a queue with settings has its own processes, the others share the rest."""
+    wanted = settings.queues or tuple(settings.queue_settings)
+    own = tuple(queue for queue in wanted if queue in settings.queue_settings)
+    crew: list[tuple[Settings, tuple[str, ...], tuple[int, int]]] = []
+    for queue in own:
+        processes = settings.rules(queue).processes
+        alone = replace(settings, queues=(queue,))
+        crew += [(alone, (), (n, processes)) for n in range(processes)]
+    rest = tuple(queue for queue in settings.queues if queue not in own)
+    if rest or not settings.queues:
+        crew += [(replace(settings, queues=rest), own, (0, 1))] * settings.processes
+    return crew
 
 
 async def _announce(
@@ -135,7 +150,7 @@ async def _announce(
             if api:
                 facts["url"] = f"http://{settings.host}:{settings.port}"
             if worker:
-                facts["workers"] = settings.processes
+                facts["workers"] = len(supervisor.holders)
             ready(facts)
             return
         await asyncio.sleep(0.05)

@@ -81,7 +81,7 @@ async def _submitted(
     app.configure(Settings.load(ledger=target["ledger"], config=target["config"]))
     known = app.registered(task)
     chosen = Options(**said) if said else NO_OPTIONS
-    depth = app.max_depth(chosen.queue or known.queue)
+    depth = app.rules(chosen.queue or known.queue).admits
     new = new_job(known, args, chosen, max_depth=depth)
     async with app:
         handle = await app.submit(new)

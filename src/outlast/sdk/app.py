@@ -2,12 +2,13 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from typing import Any, Generic, Literal, ParamSpec, Self, TypeVar, cast, overload
+from typing import Any, Generic, Literal, ParamSpec, Self, TypeVar, overload
 
 from outlast.blobs import Blobs, open_blobs
 from outlast.core.errors import InvalidInputError, KeyReusedError, NotFoundError, QueueFullError
 from outlast.core.job import NewJob
 from outlast.core.limits import NAME_CHARS_MAX
+from outlast.core.queue import QueueRules
 from outlast.core.retry import DEFAULT_BACKOFF, NO_RULES, Backoff, Rules
 from outlast.ledger import Ledger, open_ledger
 from outlast.sdk.handle import Handle
@@ -52,7 +53,7 @@ class TaskHandle(Generic[P, R]):
             self.task,
             self.task.bind(*args, **kwargs) if args else kwargs,
             self._options,
-            max_depth=self._app.max_depth(self._options.queue or self.task.queue),
+            max_depth=self._app.rules(self._options.queue or self.task.queue).admits,
         )
         return await self._app.submit(job)
 
@@ -74,6 +75,7 @@ class Outlast:
         self._tasks: dict[str, Task] = {}
         self._ledger: Ledger | None = None
         self._blobs: Blobs | None = None
+        self._rules: dict[str, QueueRules] = {}
 
     @property
     def settings(self) -> Settings:
@@ -85,6 +87,7 @@ class Outlast:
     def configure(self, settings: Settings) -> None:
         """Use these settings; what was given to the constructor stays for what they leave out."""
         self._settings = settings
+        self._rules.clear()
 
     @property
     def tasks(self) -> Mapping[str, Task]:
@@ -176,10 +179,11 @@ class Outlast:
 
         return register if fn is None else register(fn)
 
-    def max_depth(self, queue: str) -> int | None:
-        """Return how many jobs may wait in a queue, if that is bounded."""
-        bound = self.settings.queue_settings.get(queue, {}).get("max_depth")
-        return cast("int | None", bound)
+    def rules(self, queue: str) -> QueueRules:
+        """Return what the settings say of a queue."""
+        if queue not in self._rules:
+            self._rules[queue] = self.settings.rules(queue)
+        return self._rules[queue]
 
     async def submit(self, job: NewJob) -> Handle:
         """Insert one job; raise KeyReusedError or QueueFullError when it is refused."""

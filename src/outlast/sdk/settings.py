@@ -1,19 +1,18 @@
 """Settings: a flag beats an OUTLAST_* variable, which beats outlast.yaml."""
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
-
-import yaml
 
 from outlast.core.errors import InvalidInputError
 from outlast.core.instant import duration_us
 from outlast.core.limits import SECOND
+from outlast.core.queue import QueueRules, check_queue_name
+from outlast.sdk.config import ConfigFile, read_config
 
 _LISTS: Final = frozenset({"queues"})
-_NUMBERS: Final = frozenset({"port", "concurrency", "processes"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,32 +34,54 @@ class Settings:
     @classmethod
     def load(cls, **flags: Any) -> "Settings":
         """Read the settings; raise InvalidInputError that names every wrong one at once."""
-        values: dict[str, Any] = {}
         path = flags.get("config") or os.environ.get("OUTLAST_CONFIG")
         file = Path(path or "outlast.yaml")
         if path and not file.is_file():
             raise InvalidInputError(f"config: there is no file {path}", hint="check --config")
-        if file.is_file():
-            values |= _read(file)
+        config = read_config(file) if file.is_file() else ConfigFile(file)
+        wrong: list[str] = []
+        values = dict(config.values)
+        places = {name: config.at(name) for name in values}
+        blocks = flags.pop("queue_settings", None) or {}
+        if isinstance(values.get("queues"), dict):
+            blocks = values.pop("queues") | blocks
         for item in fields(cls):
             variable = os.environ.get(f"OUTLAST_{item.name.upper()}")
             if variable is not None:
                 values[item.name] = variable.split(",") if item.name in _LISTS else variable
-        values |= {name: value for name, value in flags.items() if value not in (None, ())}
-        return _checked(cls, values)
+                places[item.name] = f"OUTLAST_{item.name.upper()}"
+        given = {name: value for name, value in flags.items() if value not in (None, ())}
+        blocks = _queues(blocks, config, wrong)
+        clean = _checked(cls, values | given, places | {name: name for name in given}, wrong)
+        if wrong:
+            raise InvalidInputError("settings: " + "; ".join(wrong))
+        return cls(**clean, queue_settings=blocks)
+
+    def rules(self, queue: str) -> QueueRules:
+        """Return what the settings say of a queue."""
+        return QueueRules.read(self.queue_settings.get(queue, {}))
 
 
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        found = yaml.safe_load(file.read_text("utf-8")) or {}
-    except (OSError, UnicodeError, yaml.YAMLError) as error:
-        raise InvalidInputError(f"config {file}: {error}") from error
-    if not isinstance(found, dict):
-        raise InvalidInputError(f"config {file}: expected a mapping of settings")
-    values = dict(found)
-    if isinstance(values.get("queues"), dict):
-        values["queue_settings"] = values.pop("queues")
-    return values
+def _queues(
+    given: dict[Any, Any], config: ConfigFile, wrong: list[str]
+) -> dict[str, dict[str, Any]]:
+    """Check the block of queues; each mistake is told with its line."""
+    for name, settings in given.items():
+        bad = check_queue_name(name)
+        if bad is not None:
+            wrong.append(f"{config.at('queues', str(name))}: {bad}")
+        elif not isinstance(settings, dict | None):
+            where = config.at("queues", name)
+            wrong.append(f"{where}: expected a mapping of settings, got {settings!r:.60}")
+        else:
+            try:
+                QueueRules.read({str(key): value for key, value in (settings or {}).items()})
+            except InvalidInputError as error:
+                parts: Any = error.facts["errors"]
+                for part in parts:
+                    where = config.at("queues", name, part["path"])
+                    wrong.append(f"{where}: {part['message']}")
+    return {name: dict(settings or {}) for name, settings in given.items()} if not wrong else {}
 
 
 def _number(value: Any) -> Any:
@@ -71,27 +92,54 @@ def _number(value: Any) -> Any:
         return value
 
 
-def _checked(cls: type[Settings], values: dict[str, Any]) -> Settings:
-    wrong: list[str] = []
-    names = {item.name for item in fields(cls)}
+def _checked(
+    cls: type[Settings], values: dict[str, Any], places: dict[str, str], wrong: list[str]
+) -> dict[str, Any]:
+    names = {item.name for item in fields(cls)} - {"queue_settings"}
     clean: dict[str, Any] = {}
     for name, value in values.items():
+        where = places[name]
+        reader: Callable[[Any], Any] = _READERS.get(name, _text)
         if name not in names:
-            wrong.append(f"{name}: no such setting (known: {', '.join(sorted(names))})")
-        elif name in _NUMBERS:
-            if not str(value).isdigit() or (int(value) < 1 and name != "port"):
-                wrong.append(f"{name}: expected a whole number from 1, got {value!r}")
-            else:
-                clean[name] = int(value)
-        elif name in _LISTS:
-            clean[name] = tuple(value)
-        elif name == "grace":
-            try:
-                clean[name] = duration_us(_number(value), field=name) / SECOND
-            except InvalidInputError as error:
-                wrong.append(error.message)
+            wrong.append(f"{where}: no such setting (known: {', '.join(sorted(names))})")
         else:
-            clean[name] = value
-    if wrong:
-        raise InvalidInputError("settings: " + "; ".join(wrong))
-    return replace(cls(), **clean)
+            try:
+                clean[name] = reader(value)
+            except InvalidInputError as error:
+                wrong.append(f"{where}: {error.message.removeprefix('value: ')}")
+    return clean
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise InvalidInputError(f"expected a text, got {value!r:.60}")
+    return value
+
+
+def _whole(value: Any) -> int:
+    if isinstance(value, bool) or not str(value).isdigit() or int(value) < 1:
+        raise InvalidInputError(f"expected a whole number from 1, got {value!r:.60}")
+    return int(value)
+
+
+def _port(value: Any) -> int:
+    return 0 if str(value) == "0" else _whole(value)
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple) or not all(isinstance(name, str) for name in value):
+        raise InvalidInputError(f"expected names of queues, got {value!r:.60}")
+    return tuple(value)
+
+
+def _seconds(value: Any) -> float:
+    return duration_us(_number(value), field="value") / SECOND
+
+
+_READERS: Final[dict[str, Callable[[Any], Any]]] = {
+    "queues": _names,
+    "port": _port,
+    "concurrency": _whole,
+    "processes": _whole,
+    "grace": _seconds,
+}

@@ -27,12 +27,14 @@ class Held:
         runnable: Runnable | None,
         clock: Clock,
         give_up: Callable[["Held"], None],
+        max_duration_us: int | None = None,
     ) -> None:
         self.effects = effects
         self.runnable = runnable
         self.given_up = False
         self._clock = clock
         self._on_give_up = give_up
+        self._max_duration_us = max_duration_us
         self._task: asyncio.Task[None] | None = None
         self._timers: list[asyncio.TimerHandle] = []
 
@@ -50,6 +52,11 @@ class Held:
         if lease.timeout_us is not None:
             limit = lease.timeout_us / SECOND
             stop = Stop("timeout", f"the attempt took longer than {limit:g} s")
+            self._timers.append(loop.call_later(limit, self.stop, stop))
+        if self._max_duration_us is not None:
+            limit = self._max_duration_us / SECOND
+            reason = f"the attempt took longer than {limit:g} s, the max_duration of its queue"
+            stop = Stop("timeout", f"{reason} {lease.queue}")
             self._timers.append(loop.call_later(limit, self.stop, stop))
         if lease.deadline_at is not None:
             left = max(0, lease.deadline_at - self._clock.now_us()) / SECOND

@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import json
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from outlast.blobs.protocol import Blobs
 from outlast.core import transition
@@ -13,6 +15,7 @@ from outlast.core.job import Filter, Lease, Page, Transition, Want
 from outlast.core.limits import PAGE_MAX, SECOND, SWEEP_US
 from outlast.core.ports import Clock, Entropy
 from outlast.core.prefetch import ServiceTime
+from outlast.core.queue import QueueRules
 from outlast.ledger.protocol import Ledger
 from outlast.worker.attempt import attempt, stopped
 from outlast.worker.effects import LeasedEffects, Runnable, Stop
@@ -21,6 +24,8 @@ from outlast.worker.held import Held
 _SWEEP_S = SWEEP_US / SECOND
 _CANCEL_COALESCE_S = 0.05
 _COMMIT_MAX = 500
+_RULES_SWEEP_S = 5.0
+_RULES_COALESCE_S = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +36,25 @@ class PoolConfig:
     queues: tuple[str, ...]
     concurrency: int = 16
     grace_s: float = 30.0
+    rules: Mapping[str, QueueRules] = field(default_factory=dict)  # as configured, by queue
+    share: tuple[int, int] = (0, 1)  # which of how many processes that divide a worker_count
+
+    @property
+    def slots(self) -> int:
+        """How many jobs may run here at once: a queue of its own has its worker_count divided."""
+        rules = self.rules.get(self.queues[0]) if len(self.queues) == 1 else None
+        if rules is None or rules.worker_count is None:
+            return self.concurrency
+        index, processes = self.share
+        return rules.worker_count // processes + (index < rules.worker_count % processes)
+
+    def changed(self, said: Mapping[str, Mapping[str, Any]]) -> "PoolConfig":
+        """Return this with what was said of its queues at run time."""
+        now = {
+            queue: self.rules.get(queue, QueueRules()).changed(said.get(queue, {}))
+            for queue in self.queues
+        }
+        return replace(self, rules=now)
 
 
 class Pool:
@@ -52,6 +76,7 @@ class Pool:
         self._config = config
         self._clock = clock
         self._entropy = entropy
+        self._now = config  # with what was said of the queues at run time
         self._running: dict[str, Held] = {}
         self._buffer: deque[Lease] = deque()
         self._outbox: deque[tuple[Transition, Lease]] = deque()
@@ -80,6 +105,7 @@ class Pool:
             asyncio.create_task(self._claim_loop()),
             asyncio.create_task(self._commit_loop()),
             asyncio.create_task(self._cancel_loop()),
+            asyncio.create_task(self._rules_loop()),
         ]
         ends = [asyncio.create_task(event.wait()) for event in (self._draining, self._worn)]
         try:
@@ -105,12 +131,11 @@ class Pool:
     async def _claim_loop(self) -> None:
         while True:
             in_hand = len(self._running) + len(self._buffer)
-            room = (
-                self._config.concurrency + self._service.depth(self._config.concurrency) - in_hand
-            )
+            slots = self._now.slots
+            room = slots + self._service.depth(slots) - in_hand
             # An idle slot takes what there is; ahead of need, only half of what fits or more,
             # because many small claims would cost more than they bring.
-            idle = not self._buffer and len(self._running) < self._config.concurrency
+            idle = not self._buffer and len(self._running) < self._now.slots
             if room < (1 if idle else max(1, (in_hand + room) // 2)):
                 self._room.clear()
                 await self._room.wait()
@@ -132,10 +157,12 @@ class Pool:
                 await self._ledger.bell.wait(_SWEEP_S)
 
     def _start_some(self) -> None:
-        while self._buffer and len(self._running) < self._config.concurrency:
+        while self._buffer and len(self._running) < self._now.slots:
             lease = self._buffer.popleft()
             effects = LeasedEffects(lease, self._ledger, self._blobs, self._clock, self._soon)
-            held = Held(effects, self._tasks.get(lease.task), self._clock, self._give_up)
+            rules = self._now.rules.get(lease.queue)
+            longest = None if rules is None else rules.max_duration_us
+            held = Held(effects, self._tasks.get(lease.task), self._clock, self._give_up, longest)
             self._running[lease.id] = held
             held.start(asyncio.create_task(self._run_one(held)))
 
@@ -231,6 +258,16 @@ class Pool:
                 held = self._running.get(job.id)
                 if held is not None:
                     held.stop(Stop("cancel", "cancelled by request"))
+
+    async def _rules_loop(self) -> None:
+        """Follow what is said of the queues at run time."""
+        while True:
+            with contextlib.suppress(UnavailableError):
+                said = {doc.key: json.loads(doc.doc) for doc in await self._ledger.docs("queue")}
+                self._now = self._config.changed(said)
+                self._room.set()
+            await self._ledger.bell.wait(_RULES_SWEEP_S)
+            await asyncio.sleep(_RULES_COALESCE_S)
 
     async def _stop_jobs(self) -> None:
         """Give back what was not started; let the rest end within the grace, then give it back."""

@@ -5,8 +5,9 @@ import contextlib
 import os
 import signal
 from asyncio.subprocess import Process
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
+from typing import Any, Final
 
 from outlast.core.errors import UnavailableError
 from outlast.core.limits import HEARTBEAT_US, LEASE_US, SECOND
@@ -15,6 +16,8 @@ from outlast.system import new_id
 
 _RESTART_PAUSE_S = (0.0, 0.2, 1.0, 5.0)
 _KILL_AFTER_S = 5.0
+BAD_USAGE: Final = 2  # exit code: starting again can't help
+NOTHING_TO_DO: Final = 3  # exit code: not needed, as long as the code stays as it is
 
 
 @dataclass(slots=True)
@@ -27,6 +30,12 @@ class Child:
     holder: str = ""
     process: Process | None = None
     deaths: int = 0
+    needed: bool = True
+
+    @property
+    def holds(self) -> bool:
+        """Whether it may hold leases."""
+        return self.works and self.needed
 
 
 class Supervisor:
@@ -53,6 +62,7 @@ class Supervisor:
         self._after_death = after_death
         self._grace_s = grace_s
         self._stopping = asyncio.Event()
+        self._renewed = asyncio.Event()
         self._failed: list[int] = []
 
     async def run(self) -> int:
@@ -69,7 +79,7 @@ class Supervisor:
     @property
     def holders(self) -> set[str]:
         """Under which identities its children work at present."""
-        return {child.holder for child in self._children if child.works}
+        return {child.holder for child in self._children if child.holds}
 
     def stop(self) -> None:
         """Ask every child to finish; a second call kills."""
@@ -80,6 +90,8 @@ class Supervisor:
 
     def restart(self) -> None:
         """Ask every child to finish and start anew (its code changed)."""
+        self._renewed.set()
+        self._renewed = asyncio.Event()
         self._signal(signal.SIGTERM)
 
     def _signal(self, number: signal.Signals) -> None:
@@ -91,8 +103,8 @@ class Supervisor:
     async def _keep(self, child: Child) -> None:
         while not self._stopping.is_set():
             # A fresh identity for each start: a restarted worker is nobody's old self.
-            child.holder = new_id()
-            self._on_change([c.holder for c in self._children if c.works])
+            child.holder, child.needed = new_id(), True
+            self._on_change([c.holder for c in self._children if c.holds])
             environment = {
                 **os.environ,
                 **child.environment,
@@ -105,16 +117,25 @@ class Supervisor:
             code = await self._ended(child.process)
             if child.works:
                 await self._bury(child.holder)
-            if code == 2 and child.deaths == 0:  # noqa: PLR2004 - bad usage: starting again can't help
+            if code == BAD_USAGE and child.deaths == 0:
                 self._failed.append(code)
                 self.stop()
                 return
-            if code != 0 and not self._stopping.is_set():
+            if code == NOTHING_TO_DO:
+                child.needed = False
+                self._on_change(sorted(self.holders))
+                await self._stopped_or(self._renewed.wait())
+            elif code != 0 and not self._stopping.is_set():
                 pause = _RESTART_PAUSE_S[min(child.deaths, len(_RESTART_PAUSE_S) - 1)]
                 child.deaths += 1
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(pause):
-                        await self._stopping.wait()
+                await self._stopped_or(asyncio.sleep(pause))
+
+    async def _stopped_or(self, other: Coroutine[Any, Any, object]) -> None:
+        """Return when the other thing has happened, or when everything is to stop."""
+        tasks = [asyncio.ensure_future(other), asyncio.ensure_future(self._stopping.wait())]
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            task.cancel()
 
     async def _ended(self, process: Process) -> int:
         waiting = asyncio.create_task(process.wait())
@@ -139,7 +160,7 @@ class Supervisor:
             living = [
                 c
                 for c in self._children
-                if c.works and c.process is not None and c.process.returncode is None
+                if c.holds and c.process is not None and c.process.returncode is None
             ]
             try:
                 lost = await self._ledger.extend([c.holder for c in living], LEASE_US)
