@@ -210,3 +210,15 @@ async def test_a_full_queue_answers_with_the_measured_rate(api, app, worker):
     queue = (await api.get("/v1/queues/tiny")).json()
     assert queue["completions_per_second"] > 0
     assert refused.headers["retry-after"] == "1"  # two places, and dozens of jobs a minute
+
+
+async def test_a_queue_that_is_drained_takes_nothing_new_and_does_what_is_there(api):
+    first = (await api.post("/v1/jobs", json={"task": "add", "args": {"a": 1, "b": 2}})).json()
+    changed = await api.patch(f"/v1/queues/{first['queue']}", json={"draining": True})
+
+    refused = await api.post("/v1/jobs", json={"task": "add", "args": {"a": 1, "b": 2}})
+
+    assert changed.json()["draining"] is True
+    assert (refused.status_code, refused.json()["code"]) == (503, "queue-full")
+    assert "drained" in refused.json()["detail"]
+    assert (await api.get(f"/v1/jobs/{first['id']}")).json()["status"] == "pending"

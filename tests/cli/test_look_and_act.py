@@ -151,3 +151,34 @@ def test_options_before_a_subcommand_of_dead_hold_for_it(run, url, put):
     result = run("dead", "--ledger", url, "redrive", "--all")
 
     assert result.output == "1 redriven\n"
+
+
+def test_a_queue_is_paused_drained_and_resumed(said, put):
+    put(queue="slow")
+
+    states = [
+        [(queue["paused"], queue["draining"]) for queue in said("queues", *act, "slow")]
+        for act in (["pause"], ["drain"], ["resume"])
+    ]
+
+    assert states == [[(True, False)], [(True, True)], [(False, False)]]
+
+
+def test_a_queue_s_settings_are_changed_and_taken_away_at_run_time(said, put):
+    put(queue="slow")
+    (changed,) = said("queues", "set", "slow", "max_depth=5", "max_duration=6h", "rate_limit=10/s")
+    (again,) = said("queues", "set", "slow", "max_depth=none")
+
+    (listed,) = [q for q in said("queues")[0]["queues"] if q["name"] == "slow"]
+
+    assert (changed["max_depth"], changed["max_duration"]) == (5, 21_600)
+    assert (again["max_depth"], again["rate_limit"]) == (None, "10/s")
+    assert listed["depth"]["pending"] == 1
+    assert listed["max_duration"] == 21_600
+
+
+def test_wrong_settings_of_a_queue_are_all_told_and_none_is_kept(said, target):
+    (told,) = said("queues", "set", "new", "max_depth=-1", "colour=green", "rate_limit=5/s", code=2)
+
+    assert {error["path"] for error in told["errors"]} == {"max_depth", "colour"}
+    assert not [q for q in said("queues")[0]["queues"] if q["rate_limit"]]

@@ -15,6 +15,7 @@ from outlast.core.ports import Clock
 from outlast.core.queue import QueueRules
 from outlast.ledger import Ledger
 from outlast.sdk.app import Outlast
+from outlast.sdk.queues import said_of_queues
 from outlast.system import CLOCK
 
 _AGE_US: Final = SECOND  # how long a revoked key or an old queue limit may still count
@@ -51,6 +52,10 @@ class Context:
             self._rules[queue] = self.app.rules(queue).changed(self._queues.get(queue, {}))
         return self._rules[queue]
 
+    def named_queues(self) -> set[str]:
+        """Return the queues that settings name, in the file or at run time."""
+        return {*self.app.settings.queue_settings, *self._queues}
+
     def is_fresh(self) -> bool:
         """Whether keys and queue settings were read a short while ago."""
         return self._read_at is not None and self.clock.elapsed_us() - self._read_at <= _AGE_US
@@ -75,8 +80,7 @@ class Context:
     async def refresh(self) -> None:
         """Read keys and queue settings now."""
         keys = await self.ledger.docs("key")
-        queues = await self.ledger.docs("queue")
-        self._queues = {doc.key: from_json(doc.doc) for doc in queues}
+        self._queues = await said_of_queues(self.ledger)
         self._rules = {}
         self.keys = {
             doc.key: Caller(entry.get("tenant") or None, frozenset(entry["scopes"]), doc.key)

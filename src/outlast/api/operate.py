@@ -3,7 +3,7 @@
 from collections import Counter
 from typing import Any, Final
 
-from pydantic_core import from_json, to_json
+from pydantic_core import from_json
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -12,38 +12,24 @@ from outlast.api.codec import answer, problem
 from outlast.api.context import Context
 from outlast.api.guard import Caller
 from outlast.api.overview import Figures
-from outlast.api.query import Problems
-from outlast.core.errors import (
-    ConflictError,
-    ForbiddenError,
-    InvalidInputError,
-    OutlastError,
-    UnavailableError,
-)
+from outlast.core.errors import ForbiddenError, OutlastError, UnavailableError
 from outlast.core.instant import to_rfc3339
 from outlast.core.job import Filter, Page
 from outlast.core.limits import LEASE_US, PAGE_MAX, SECOND
-from outlast.core.queue import QueueRules, check_queue_name
 from outlast.core.status import Status
+from outlast.sdk.queues import change_queue as change_rules
 
 _LABELS_MAX: Final = 1_000
-_TRIES: Final = 5
 
 
 def _queue_out(context: Context, figures: Figures, workers: list[dict[str, Any]]) -> dict[str, Any]:
     name, oldest, rules = figures.name, figures.oldest_pending_us, context.rules(figures.name)
     return {
-        "name": name, "paused": rules.paused, "draining": rules.draining,
-        "depth": figures.depth,
+        "name": name, **rules.told(), "depth": figures.depth,
         "oldest_pending_seconds": None if oldest is None else max(0, oldest) / SECOND,
         "arrivals_per_second": figures.arrivals, "completions_per_second": figures.completions,
         "wait_seconds": figures.quantiles(figures.waits),
         "run_seconds": figures.quantiles(figures.runs),
-        "max_depth": rules.max_depth,
-        "max_duration": rules.max_duration_us and rules.max_duration_us / SECOND,
-        "worker_count": rules.worker_count, "instance_type": rules.instance_type,
-        "concurrency": rules.concurrency,
-        "rate_limit": None if rules.rate_limit is None else str(rules.rate_limit),
         "workers": sum(name in worker["queues"] for worker in workers),
     }  # fmt: skip
 
@@ -52,7 +38,8 @@ async def queues(context: Context, request: Request, who: Caller) -> Response:
     """List the queues: depth, rates, times, limits."""
     found = await context.overviews.all(who.tenant)
     workers = await _presences(context)
-    shown = [_queue_out(context, found[name], workers) for name in sorted(found)]
+    names = sorted(found.keys() | context.named_queues())
+    shown = [_queue_out(context, found.get(name) or Figures(name), workers) for name in names]
     return answer({"queues": shown, "next": None})
 
 
@@ -67,24 +54,9 @@ async def change_queue(context: Context, request: Request, who: Caller) -> Respo
     name, body = request.path_params["q"], await read_body(request)
     if who.tenant is not None:
         raise ForbiddenError("a queue is shared: a tenant's key can't change it")
-    problems = Problems()
-    bad = check_queue_name(name)
-    if bad is not None:
-        problems.say("queue", bad)
-    try:
-        QueueRules.read(body)
-    except InvalidInputError as error:
-        parts: Any = error.facts["errors"]
-        problems.found += parts
-    problems.check()
-    for _ in range(_TRIES):
-        found = await context.ledger.docs("queue", name)
-        version, doc = (found[0].version, from_json(found[0].doc)) if found else (0, {})
-        text = to_json({**doc, **body}).decode()
-        if await context.ledger.put("queue", name, text, version=version):
-            await context.refresh()
-            return await queue(context, request, who)
-    raise ConflictError(f"queue {name} keeps changing", hint="try again")
+    await change_rules(context.ledger, name, body)
+    await context.refresh()
+    return await queue(context, request, who)
 
 
 async def scaling(context: Context, request: Request, who: Caller) -> Response:

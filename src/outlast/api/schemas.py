@@ -123,7 +123,7 @@ _QUEUE: Final[Schema] = _record(
         "oldest_pending_seconds": _maybe(_NUMBER), "arrivals_per_second": _NUMBER,
         "completions_per_second": _NUMBER, "wait_seconds": _QUANTILES, "run_seconds": _QUANTILES,
         "max_depth": _maybe(_WHOLE), "max_duration": _maybe(_NUMBER), "draining": _FLAG,
-        "worker_count": _maybe(_WHOLE), "instance_type": _maybe(_TEXT),
+        "worker_count": _maybe(_WHOLE), "processes": _WHOLE, "instance_type": _maybe(_TEXT),
         "concurrency": _maybe(_WHOLE), "rate_limit": _maybe(_TEXT), "workers": _WHOLE,
     }
 )  # fmt: skip
@@ -208,6 +208,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
         max_depth=_maybe({"type": "integer", "minimum": 0}),
         max_duration=_maybe(_DURATION),
         worker_count=_maybe({"type": "integer", "minimum": 1}),
+        processes={"type": "integer", "minimum": 1},
         instance_type=_maybe(_NAME),
         concurrency=_maybe({"type": "integer", "minimum": 0}),
         rate_limit=_maybe({**_TEXT, "examples": ["10/s", "100/m", "5/30s"]}),

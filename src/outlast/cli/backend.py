@@ -59,6 +59,14 @@ class Backend(Protocol):
         """Take these off the dead letters; return how many there were."""
         ...
 
+    async def queues(self) -> list[Doc]:
+        """Return the queues by name: depth, state and limits."""
+        ...
+
+    async def change_queue(self, name: str, changes: Mapping[str, Any]) -> None:
+        """Change some of a queue's settings; None takes a limit away."""
+        ...
+
 
 @asynccontextmanager
 async def opened(

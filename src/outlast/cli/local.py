@@ -15,9 +15,11 @@ from outlast.core.job import Filter, JobRecord, Page
 from outlast.core.limits import SECOND, SWEEP_US
 from outlast.core.status import Status
 from outlast.sdk.app import Outlast
+from outlast.sdk.queues import change_queue, said_of_queues
 from outlast.sdk.settings import Settings
 
 _GROUPS_MAX: Final = 100
+_LIVE: Final = (Status.SCHEDULED, Status.PENDING, Status.PROCESSING, Status.WAITING)
 _DEAD: Final = Filter(status=Status.FAILED, discarded=False)
 
 
@@ -118,6 +120,26 @@ class LedgerBackend:
     async def discard(self, ids: Sequence[str], reason: str) -> int:
         changes = [transition.discarded(job.id, reason) for job in await self._dead(ids)]
         return sum(verdict.accepted for verdict in await self._app.ledger.commit(changes))
+
+    async def queues(self) -> list[Doc]:
+        ledger, depth = self._app.ledger, dict.fromkeys(_LIVE, 0)
+        said = await said_of_queues(ledger)
+        found = {name: dict(depth) for name in (*self._app.settings.queue_settings, *said)}
+        for status in _LIVE:
+            counts = await ledger.count(Filter(status=status), "queue")
+            for (name, _), number in counts.items():
+                found.setdefault(name, dict(depth))[status] = number
+        return [
+            {
+                "name": name,
+                **self._app.rules(name).changed(said.get(name, {})).told(),
+                "depth": found[name],
+            }
+            for name in sorted(found)
+        ]
+
+    async def change_queue(self, name: str, changes: Mapping[str, Any]) -> None:
+        await change_queue(self._app.ledger, name, changes)
 
     async def _dead(self, ids: Sequence[str]) -> list[JobRecord]:
         where = replace(_DEAD, ids=tuple(ids))

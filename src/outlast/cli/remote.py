@@ -70,6 +70,13 @@ class HttpBackend:
         answer = await self._call("POST", "/v1/dead-letters/discard", body=body)
         return int(answer["discarded"])
 
+    async def queues(self) -> list[Doc]:
+        found: list[Doc] = (await self._call("GET", "/v1/queues"))["queues"]
+        return found
+
+    async def change_queue(self, name: str, changes: Mapping[str, Any]) -> None:
+        await self._call("PATCH", f"/v1/queues/{quote(name, safe='')}", body=changes)
+
     async def submit(self, body: Mapping[str, Any], key: str | None) -> Doc:
         """Submit a job; raise what the server's problem document names."""
         given = {**body, **({"idempotency_key": key} if key else {})}

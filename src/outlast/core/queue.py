@@ -93,6 +93,20 @@ class QueueRules:
         """How many jobs may wait: none more while the queue is drained; None for any number."""
         return 0 if self.draining else self.max_depth
 
+    def told(self) -> dict[str, Any]:
+        """Return the rules as the API shows them: seconds, and a rate as it is written."""
+        return {
+            "paused": self.paused,
+            "draining": self.draining,
+            "max_depth": self.max_depth,
+            "max_duration": self.max_duration_us and self.max_duration_us / SECOND,
+            "worker_count": self.worker_count,
+            "processes": self.processes,
+            "instance_type": self.instance_type,
+            "concurrency": self.concurrency,
+            "rate_limit": None if self.rate_limit is None else str(self.rate_limit),
+        }
+
     def changed(self, given: Mapping[str, Any]) -> Self:
         """Return these rules with what was said at run time; null there takes a rule away.
 

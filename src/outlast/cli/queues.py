@@ -1,0 +1,124 @@
+"""The commands about queues: how they stand, and what is said of them at run time."""
+
+from typing import Any, Final
+
+import click
+
+from outlast.cli.backend import TARGET, Backend, Doc, with_backend
+from outlast.cli.options import options
+from outlast.cli.output import show_json, show_table
+from outlast.core.errors import InvalidInputError
+from outlast.core.queue import QUEUE_SETTINGS
+
+_NAME = click.argument("name", metavar="QUEUE")
+_SHOWN: Final = tuple(name for name in QUEUE_SETTINGS if name not in {"paused", "draining"})
+
+
+@click.group(invoke_without_command=True)
+@options(*TARGET)
+@click.pass_context
+def queues(ctx: click.Context, /, **given: Any) -> None:
+    r"""List queues: how many jobs wait and run, and which limits hold.
+
+    \b
+    outlast queues
+    outlast queues pause slow         start nothing of it
+    outlast queues drain slow         take nothing new, finish what is there
+    outlast queues resume slow        end both
+    outlast queues set slow max_depth=1000 max_duration=6h concurrency=none
+    """
+    if ctx.invoked_subcommand is None:
+        _list(**given)
+        return
+    said = {name: value for name, value in given.items() if value}
+    ctx.default_map = dict.fromkeys(("pause", "drain", "resume", "set"), said)
+
+
+@with_backend
+async def _list(backend: Backend, as_json: bool) -> None:
+    found = await backend.queues()
+    if as_json:
+        show_json({"queues": found, "next": None})
+        return
+    rows = [
+        [
+            queue["name"],
+            *(queue["depth"][status] for status in ("pending", "processing", "scheduled")),
+            _state(queue),
+            _limits(queue),
+        ]
+        for queue in found
+    ]
+    heads = ["queue", "pending", "processing", "scheduled", "state", "settings"]
+    show_table(heads, rows, empty="no queues: nothing was submitted, and no settings name one")
+
+
+def _state(queue: Doc) -> str:
+    states = [name for name in ("paused", "draining") if queue[name]]
+    return ", ".join(states) or "open"
+
+
+def _limits(queue: Doc) -> str:
+    told = {name: queue.get(name) for name in _SHOWN}
+    if told["max_duration"] is not None:
+        told["max_duration"] = f"{told['max_duration']:g}s"
+    if told["processes"] == 1:
+        told["processes"] = None
+    return " ".join(f"{name}={value}" for name, value in told.items() if value is not None)
+
+
+@queues.command()
+@_NAME
+@with_backend
+async def pause(backend: Backend, name: str, as_json: bool) -> None:
+    """Start no more jobs of a queue; running ones go on, and new ones are taken in."""
+    await _change(backend, name, {"paused": True}, as_json=as_json)
+
+
+@queues.command()
+@_NAME
+@with_backend
+async def drain(backend: Backend, name: str, as_json: bool) -> None:
+    """Take no new jobs into a queue; the ones that are there are done."""
+    await _change(backend, name, {"draining": True}, as_json=as_json)
+
+
+@queues.command()
+@_NAME
+@with_backend
+async def resume(backend: Backend, name: str, as_json: bool) -> None:
+    """Take in and start jobs of a queue again."""
+    await _change(backend, name, {"paused": False, "draining": False}, as_json=as_json)
+
+
+@queues.command(name="set")
+@_NAME
+@click.argument("settings", nargs=-1, required=True, metavar="NAME=VALUE…")
+@with_backend
+async def set_(backend: Backend, name: str, settings: tuple[str, ...], as_json: bool) -> None:
+    r"""Change settings of a queue at run time, over those in outlast.yaml; none takes one away.
+
+    \b
+    outlast queues set fast max_depth=10000 rate_limit=100/s
+    outlast queues set slow max_duration=none worker_count=4
+    """
+    changes: dict[str, Any] = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals:
+            raise InvalidInputError(f"{setting!r:.80}: expected NAME=VALUE")
+        changes[key.strip()] = _value(value.strip())
+    await _change(backend, name, changes, as_json=as_json)
+
+
+def _value(text: str) -> Any:
+    words: dict[str, Any] = {"none": None, "null": None, "true": True, "false": False}
+    if text.lower() in words:
+        return words[text.lower()]
+    return int(text) if text.lstrip("-").isdigit() else text
+
+
+async def _change(backend: Backend, name: str, changes: Doc, *, as_json: bool) -> None:
+    await backend.change_queue(name, changes)
+    (queue,) = [queue for queue in await backend.queues() if queue["name"] == name]
+    show_json(queue) if as_json else print(f"{name}: {_state(queue)} {_limits(queue)}".rstrip())
