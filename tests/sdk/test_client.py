@@ -78,7 +78,7 @@ def server(tmp_path_factory):
     """One server with its worker for all tests; each test finds its own jobs by its own tag."""
     folder = tmp_path_factory.mktemp("client")
     (folder / "app.py").write_text(APP, "utf-8")
-    (folder / "outlast.yaml").write_text("queues: {tiny: {max_depth: 1}}", "utf-8")
+    (folder / "outlast.yaml").write_text("queues: {tiny: {max_depth: 1, paused: true}}", "utf-8")
     options = ("--ledger", f"sqlite:///{folder}/outlast.db", "--blobs", folder / "files")
     options += ("--config", folder / "outlast.yaml", "--processes", "1")
     with started("dev", folder / "app.py", *options) as ready:

@@ -7,9 +7,10 @@ from pathlib import Path
 import lanes
 import pytest
 
-from outlast.core.errors import JobFailedError
+from outlast.core.errors import JobFailedError, QueueFullError
 from outlast.core.queue import QueueRules
 from outlast.core.status import Status
+from outlast.sdk.queues import change_queue
 from outlast.sdk.settings import Settings
 from tests.worker.rig import new_app, running, until
 
@@ -113,3 +114,37 @@ async def test_processes_that_have_nothing_to_do_are_not_kept(app, fleet, tmp_pa
         ["other"],
         ["slow"],
     ]
+
+
+async def test_a_queue_that_the_file_pauses_starts_nothing_until_somebody_resumes_it(tmp_path):
+    app = new_app(tmp_path, queue_settings={"q": {"paused": True}})
+
+    @app.task(queue="q")
+    async def paused() -> str:
+        return "done"
+
+    @app.task(queue="open")
+    async def free() -> str:
+        return "done"
+
+    async with app:
+        waits, runs = await paused.submit(), await free.submit()
+        async with running(app, rules={"q": app.rules.of("q")}):
+            assert await runs.result(timeout=20) == "done"
+            assert (await waits.status()).status is Status.PENDING
+            await app.ledger.put("queue", "q", '{"paused": false}')
+            assert await waits.result(timeout=20) == "done"
+
+
+async def test_a_submit_in_python_follows_what_was_said_of_its_queue_at_run_time(tmp_path):
+    app = new_app(tmp_path)
+
+    @app.task(queue="q")
+    async def noop() -> None:
+        pass
+
+    async with app:
+        await change_queue(app.ledger, "q", {"max_depth": 1})
+        await noop.submit()
+        with pytest.raises(QueueFullError):
+            await noop.submit()

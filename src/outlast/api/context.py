@@ -1,6 +1,6 @@
 """What every route is given: the app, its ledger, the watch, and jobs that the caller may see."""
 
-from typing import Any, Final
+from typing import Final
 
 from pydantic_core import from_json
 
@@ -15,7 +15,6 @@ from outlast.core.ports import Clock
 from outlast.core.queue import QueueRules
 from outlast.ledger import Ledger
 from outlast.sdk.app import Outlast
-from outlast.sdk.queues import said_of_queues
 from outlast.system import CLOCK
 
 _AGE_US: Final = SECOND  # how long a revoked key or an old queue limit may still count
@@ -37,8 +36,6 @@ class Context:
         self.overviews = Overviews(app, clock)
         self.keys: dict[str, Caller] = {}
         self.requests: dict[tuple[str, str, int], int] = {}
-        self._queues: dict[str, dict[str, Any]] = {}
-        self._rules: dict[str, QueueRules] = {}
         self._read_at: int | None = None
 
     @property
@@ -48,13 +45,11 @@ class Context:
 
     def rules(self, queue: str) -> QueueRules:
         """Return a queue's rules: what was said at run time, over what is configured."""
-        if queue not in self._rules:
-            self._rules[queue] = self.app.rules(queue).changed(self._queues.get(queue, {}))
-        return self._rules[queue]
+        return self.app.rules.of(queue)
 
     def named_queues(self) -> set[str]:
         """Return the queues that settings name, in the file or at run time."""
-        return {*self.app.settings.queue_settings, *self._queues}
+        return {*self.app.settings.queue_settings, *self.app.rules.named}
 
     def is_fresh(self) -> bool:
         """Whether keys and queue settings were read a short while ago."""
@@ -80,8 +75,7 @@ class Context:
     async def refresh(self) -> None:
         """Read keys and queue settings now."""
         keys = await self.ledger.docs("key")
-        self._queues = await said_of_queues(self.ledger)
-        self._rules = {}
+        await self.app.rules.read(self.ledger)
         self.keys = {
             doc.key: Caller(entry.get("tenant") or None, frozenset(entry["scopes"]), doc.key)
             for doc in keys

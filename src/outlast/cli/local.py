@@ -15,7 +15,7 @@ from outlast.core.job import Filter, JobRecord, Page
 from outlast.core.limits import SECOND, SWEEP_US
 from outlast.core.status import Status
 from outlast.sdk.app import Outlast
-from outlast.sdk.queues import change_queue, said_of_queues
+from outlast.sdk.queues import change_queue
 from outlast.sdk.settings import Settings
 
 _GROUPS_MAX: Final = 100
@@ -122,20 +122,16 @@ class LedgerBackend:
         return sum(verdict.accepted for verdict in await self._app.ledger.commit(changes))
 
     async def queues(self) -> list[Doc]:
-        ledger, depth = self._app.ledger, dict.fromkeys(_LIVE, 0)
-        said = await said_of_queues(ledger)
-        found = {name: dict(depth) for name in (*self._app.settings.queue_settings, *said)}
+        ledger, rules = self._app.ledger, self._app.rules
+        await rules.read(ledger)
+        none = dict.fromkeys(_LIVE, 0)
+        found = {name: dict(none) for name in (*self._app.settings.queue_settings, *rules.named)}
         for status in _LIVE:
             counts = await ledger.count(Filter(status=status), "queue")
             for (name, _), number in counts.items():
-                found.setdefault(name, dict(depth))[status] = number
+                found.setdefault(name, dict(none))[status] = number
         return [
-            {
-                "name": name,
-                **self._app.rules(name).changed(said.get(name, {})).told(),
-                "depth": found[name],
-            }
-            for name in sorted(found)
+            {"name": name, **rules.of(name).told(), "depth": found[name]} for name in sorted(found)
         ]
 
     async def change_queue(self, name: str, changes: Mapping[str, Any]) -> None:

@@ -81,9 +81,10 @@ async def _submitted(
     app.configure(Settings.load(ledger=target["ledger"], config=target["config"]))
     known = app.registered(task)
     chosen = Options(**said) if said else NO_OPTIONS
-    depth = app.rules(chosen.queue or known.queue).admits
-    new = new_job(known, args, chosen, max_depth=depth)
+    new = new_job(known, args, chosen)
     async with app:
+        await app.rules.read(app.ledger)
+        new.max_depth = app.rules.of(new.queue).admits
         handle = await app.submit(new)
         yield LedgerBackend(app), handle.id
 

@@ -12,9 +12,11 @@ from outlast.core.queue import QueueRules
 from outlast.core.retry import DEFAULT_BACKOFF, NO_RULES, Backoff, Rules
 from outlast.ledger import Ledger, open_ledger
 from outlast.sdk.handle import Handle
+from outlast.sdk.queues import Rulebook
 from outlast.sdk.settings import Settings
 from outlast.sdk.submission import NO_OPTIONS, Duration, Options, new_job
 from outlast.sdk.task import Task, policy_of
+from outlast.system import CLOCK
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -49,11 +51,12 @@ class TaskHandle(Generic[P, R]):
 
         Raises InvalidInputError for arguments that don't fit, KeyReusedError, QueueFullError.
         """
+        await self._app.rules.fresh(self._app.ledger)
         job = new_job(
             self.task,
             self.task.bind(*args, **kwargs) if args else kwargs,
             self._options,
-            max_depth=self._app.rules(self._options.queue or self.task.queue).admits,
+            max_depth=self._app.rules.of(self._options.queue or self.task.queue).admits,
         )
         return await self._app.submit(job)
 
@@ -75,7 +78,7 @@ class Outlast:
         self._tasks: dict[str, Task] = {}
         self._ledger: Ledger | None = None
         self._blobs: Blobs | None = None
-        self._rules: dict[str, QueueRules] = {}
+        self.rules = Rulebook(self._configured, CLOCK)
 
     @property
     def settings(self) -> Settings:
@@ -87,7 +90,10 @@ class Outlast:
     def configure(self, settings: Settings) -> None:
         """Use these settings; what was given to the constructor stays for what they leave out."""
         self._settings = settings
-        self._rules.clear()
+        self.rules = Rulebook(self._configured, CLOCK)
+
+    def _configured(self, queue: str) -> QueueRules:
+        return self.settings.rules(queue)
 
     @property
     def tasks(self) -> Mapping[str, Task]:
@@ -178,12 +184,6 @@ class Outlast:
             return TaskHandle(self, self._tasks[chosen])
 
         return register if fn is None else register(fn)
-
-    def rules(self, queue: str) -> QueueRules:
-        """Return what the settings say of a queue."""
-        if queue not in self._rules:
-            self._rules[queue] = self.settings.rules(queue)
-        return self._rules[queue]
 
     async def submit(self, job: NewJob) -> Handle:
         """Insert one job; raise KeyReusedError or QueueFullError when it is refused."""

@@ -1,15 +1,51 @@
 """What is said of a queue at run time: kept in the ledger, over what the settings say."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from pydantic_core import from_json, to_json
 
 from outlast.core.errors import ConflictError, InvalidInputError
+from outlast.core.limits import SECOND
+from outlast.core.ports import Clock
 from outlast.core.queue import QueueRules, check_queue_name
 from outlast.ledger.protocol import Ledger
 
 _TRIES: Final = 5
+_AGE_US: Final = SECOND  # how long what was said before may still count
+
+
+class Rulebook:
+    """The rules of every queue: what was said at run time, over what the settings say."""
+
+    def __init__(self, configured: Callable[[str], QueueRules], clock: Clock) -> None:
+        self._configured = configured
+        self._clock = clock
+        self._said: dict[str, dict[str, Any]] = {}
+        self._rules: dict[str, QueueRules] = {}
+        self._read_at: int | None = None
+
+    def of(self, queue: str) -> QueueRules:
+        """Return a queue's rules as they were last read."""
+        if queue not in self._rules:
+            self._rules[queue] = self._configured(queue).changed(self._said.get(queue, {}))
+        return self._rules[queue]
+
+    @property
+    def named(self) -> set[str]:
+        """The queues of which something was said at run time."""
+        return set(self._said)
+
+    async def fresh(self, ledger: Ledger) -> None:
+        """Read what was said, unless that was done a short while ago."""
+        now = self._clock.elapsed_us()
+        if self._read_at is None or now - self._read_at > _AGE_US:
+            self._read_at = now  # one caller reads for all
+            await self.read(ledger)
+
+    async def read(self, ledger: Ledger) -> None:
+        """Read what was said now."""
+        self._said, self._rules = await said_of_queues(ledger), {}
 
 
 async def said_of_queues(ledger: Ledger) -> dict[str, dict[str, Any]]:

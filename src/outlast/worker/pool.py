@@ -48,6 +48,10 @@ class PoolConfig:
         index, processes = self.share
         return rules.worker_count // processes + (index < rules.worker_count % processes)
 
+    def is_paused(self, queue: str) -> bool:
+        """Whether nothing of a queue is to be started."""
+        return queue in self.rules and self.rules[queue].paused
+
     def changed(self, said: Mapping[str, Mapping[str, Any]]) -> "PoolConfig":
         """Return this with what was said of its queues at run time."""
         now = {
@@ -140,7 +144,8 @@ class Pool:
                 self._room.clear()
                 await self._room.wait()
                 continue
-            want = Want(self._config.holder, tuple(self._queues), room)
+            open_ = tuple(queue for queue in self._queues if not self._now.is_paused(queue))
+            want = Want(self._config.holder, open_, room)
             self._claiming = asyncio.ensure_future(self._ledger.claim(want))
             try:
                 # A drain interrupts the loop, not the claim: what it brings must be given back.
