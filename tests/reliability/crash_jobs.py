@@ -1,6 +1,8 @@
 """A job whose life has everything that is written down, and a witness that no ledger can change."""
 
+import logging
 import os
+import sys
 from pathlib import Path
 
 from outlast import Job, Outlast
@@ -30,6 +32,14 @@ async def life(job: Job, witness: str) -> dict[str, int]:
 @app.task
 async def short() -> None:
     """Do nothing: a job to be submitted, cancelled and claimed beside the long one."""
+
+
+@app.task(retries=0)
+def chatty() -> None:
+    """Say something on every way there is."""
+    logging.getLogger("chatty").error("an error that is told on the terminal, too")
+    for stream in (sys.stdout, sys.stderr):
+        print("a line", file=stream, flush=True)
 
 
 def effect(witness: str, name: str, token: int) -> int:

@@ -4,12 +4,13 @@ import asyncio
 import os
 import shutil
 import tempfile
+from errno import EDQUOT, ENOSPC
 from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Final
 
 from outlast.blobs.protocol import Stored
-from outlast.core.errors import CorruptError, NotFoundError
+from outlast.core.errors import CorruptError, NotFoundError, StorageFullError
 
 _HEX: Final = frozenset("0123456789abcdef")
 
@@ -22,7 +23,15 @@ class LocalBlobs:
 
     async def put(self, data: bytes | Path) -> Stored:
         """Write to a temporary file, flush it to disk, then give it its name."""
-        return await asyncio.to_thread(self._put, data)
+        try:
+            return await asyncio.to_thread(self._put, data)
+        except OSError as error:
+            if error.errno not in {ENOSPC, EDQUOT}:
+                raise
+            raise StorageFullError(
+                f"the disk of the blobs in {self._folder} is full",
+                hint="free some space on it; nothing half-written is left",
+            ) from error
 
     def _put(self, data: bytes | Path) -> Stored:
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -41,8 +50,12 @@ class LocalBlobs:
                 target.seek(0)
                 digest = file_digest(target, "sha256").hexdigest()
             final = self._folder / digest[:2] / digest
-            final.parent.mkdir(exist_ok=True)
+            if not final.parent.exists():
+                final.parent.mkdir(exist_ok=True)
+                _sync(self._folder)
             temporary.replace(final)
+            # Its name, too, must outlive a power cut: the ledger is about to rely on it.
+            _sync(final.parent)
         finally:
             temporary.unlink(missing_ok=True)
         return Stored(digest, size, digest)
@@ -63,3 +76,12 @@ class LocalBlobs:
             return None
         path = self._folder / key[:2] / key
         return path if path.is_file() else None
+
+
+def _sync(folder: Path) -> None:
+    """Make a folder's names durable."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

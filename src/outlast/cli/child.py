@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from outlast.core.errors import OutlastError
@@ -84,8 +85,9 @@ async def _work(app: Outlast, settings: Settings, holder: str, own: list[str], p
         await app.close()
     if pool.is_worn:
         # Something here ignores every wish to stop; the supervisor starts a fresh process.
-        print(f"worker {holder}: replaced, because a job would not stop", file=sys.stderr)
-        sys.stderr.flush()
+        with suppress(OSError):
+            print(f"worker {holder}: replaced, because a job would not stop", file=sys.stderr)
+            sys.stderr.flush()
         os._exit(0)
 
 

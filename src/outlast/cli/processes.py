@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -102,7 +103,8 @@ async def _for_ever(work: Callable[[], Awaitable[None]]) -> None:
         try:
             await work()
         except OutlastError as error:
-            print(f"outlast: {error}", file=sys.stderr)
+            with suppress(OSError):  # what can't be told, on a full disk, must still be done
+                print(f"outlast: {error}", file=sys.stderr)
             await asyncio.sleep(1)
 
 

@@ -17,6 +17,7 @@
     ├── CapabilityError        this store or broker can't do that
     ├── LeaseLostError         the worker no longer holds the job
     ├── UnavailableError       the ledger or broker can't be reached now
+    │   └── StorageFullError       no room is left on the disk of the ledger or the blobs
     ├── DriftError             stored history does not match the code that replays it
     ├── CorruptError           stored bytes are not what was written
     ├── JobFailedError         the awaited job ended as failed
@@ -154,6 +155,13 @@ class UnavailableError(OutlastError):
     retryable = True
     http_status = 503
     exit_code = 7
+
+
+class StorageFullError(UnavailableError):
+    """No room is left for what was to be stored; the same call succeeds once there is."""
+
+    code = "storage-full"
+    http_status = 507
 
 
 class DriftError(OutlastError):

@@ -6,11 +6,12 @@ from datetime import timedelta
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
-from outlast.core.errors import DriftError, InvalidInputError
+from outlast.core.errors import DriftError, InvalidInputError, StorageFullError
 from outlast.core.instant import duration_us, retry_after_us
 from outlast.core.limits import DURATION_MAX_US, HOUR, SECOND
 from outlast.core.signals import GiveUp, Retry
 
+_FULL_US: Final = 30 * SECOND
 _HTTP_WAITS: Final = frozenset({429, 503})
 
 
@@ -136,7 +137,8 @@ def course(error: BaseException, rules: Rules, backoff: Backoff, now_us: int) ->
     """Say what follows an error: its own word, then the task's rules, then the backoff.
 
     The rule of the nearest class counts. An error that carries an HTTP answer of 429 or 503 with
-    Retry-After (httpx, requests and aiohttp raise such) waits as long as that says.
+    Retry-After (httpx, requests and aiohttp raise such) waits as long as that says. A full disk
+    of Outlast's own costs no attempt.
 
     >>> course(KeyError("x"), {LookupError: GIVE_UP}, DEFAULT_BACKOFF, now_us=0).again
     False
@@ -145,6 +147,9 @@ def course(error: BaseException, rules: Rules, backoff: Backoff, now_us: int) ->
         return Course(True, backoff, error.delay_us(now_us), error.counts)  # noqa: FBT003
     if isinstance(error, GiveUp | DriftError | InvalidInputError):
         return Course(again=False)
+    if isinstance(error, StorageFullError):
+        # No fault of the job's, and it lasts until somebody clears up.
+        return Course(again=True, after_us=_FULL_US, counts=False)
     asked = _asked_by_http(error, now_us)
     for kind in type(error).__mro__:
         match rules.get(kind):

@@ -4,6 +4,7 @@ import logging
 import re
 import sys
 from collections.abc import Iterable
+from contextlib import nullcontext, suppress
 from contextvars import ContextVar
 from typing import Any, Final, TextIO, cast
 
@@ -70,16 +71,24 @@ class _Printed:
 
     def write(self, text: str) -> int:
         voice = speaking.get()
-        if voice is not None:
-            voice.write(self._name, text)
-        return self._onward.write(text)
+        if voice is None:
+            return self._onward.write(text)
+        voice.write(self._name, text)
+        # The job's log has it: that the terminal's disk is full, say, is no fault of the job's.
+        with suppress(OSError):
+            self._onward.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError) if speaking.get() is not None else nullcontext():
+            self._onward.flush()
 
     def writelines(self, lines: Iterable[str]) -> None:
         for line in lines:
             self.write(line)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._onward, name)  # flush, fileno, encoding, buffer, isatty
+        return getattr(self._onward, name)  # fileno, encoding, buffer, isatty
 
 
 def capture() -> None:

@@ -9,6 +9,7 @@ from typing import Any, Final
 import apsw
 
 from outlast.core.errors import CapabilityError, CorruptError, OutlastError, UnavailableError
+from outlast.ledger.sqlite.reserve import disk_full
 
 # Below this, two connections that write and checkpoint at once can corrupt the file
 # (sqlite.org/wal.html, section "WAL-reset bug").
@@ -152,8 +153,12 @@ def translated(error: Exception, path: str) -> OutlastError:
                 hint="look for a process that holds a transaction open on it",
             )
         case apsw.FullError():
+            return disk_full(path)
+        case apsw.IOError():
             return UnavailableError(
-                f"the disk of the ledger {path} is full", hint="free some space"
+                f"the disk of the ledger {path} failed: {error}; what was being written may be "
+                "stored or not",
+                hint="ask again with the same idempotency key, and look at the system's log",
             )
         case apsw.CorruptError() | apsw.NotADBError():
             return CorruptError(

@@ -42,13 +42,20 @@ class _Signal(Enum):
 
 
 class _Job:
-    __slots__ = ("alike", "caller", "error", "future", "item", "loop", "result")
+    __slots__ = ("alike", "caller", "error", "future", "item", "loop", "result", "vital")
 
     def __init__(
-        self, alike: Alike, item: Any, loop: asyncio.AbstractEventLoop, future: Any
+        self,
+        alike: Alike,
+        item: Any,
+        loop: asyncio.AbstractEventLoop,
+        future: Any,
+        *,
+        vital: bool,
     ) -> None:
         self.alike = alike
         self.item = item
+        self.vital = vital  # may use the room that is kept for a full disk
         self.caller = id(asyncio.current_task())
         self.loop = loop
         self.future = future
@@ -65,12 +72,19 @@ class Lane:
     """
 
     def __init__(
-        self, path: str, clock: Clock, *, writes: bool, after_commit: Callable[[], None]
+        self,
+        path: str,
+        clock: Clock,
+        *,
+        writes: bool,
+        after_commit: Callable[[], None],
+        make_room: Callable[[], bool] = lambda: False,
     ) -> None:
         self._path = path
         self._clock = clock
         self._writes = writes
         self._after_commit = after_commit
+        self._make_room = make_room
         self._inbox: SimpleQueue[list[_Job] | _Signal] = SimpleQueue()
         self._short: dict[asyncio.AbstractEventLoop, list[_Job]] = {}
         self._patience = Patience()
@@ -84,22 +98,26 @@ class Lane:
         self._thread = Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
-    async def run(self, work: Callable[[apsw.Connection, int], T]) -> T:
+    async def run(self, work: Callable[[apsw.Connection, int], T], *, vital: bool = True) -> T:
         """Run the work in a transaction; its result comes back only after the commit."""
-        return cast("T", await self._put(_one_by_one, work, short=False))
+        return cast("T", await self._put(_one_by_one, work, short=False, vital=vital))
 
     def run_alike(
-        self, work: Callable[[apsw.Connection, Sequence[Item], int], Sequence[T]], item: Item
+        self,
+        work: Callable[[apsw.Connection, Sequence[Item], int], Sequence[T]],
+        item: Item,
+        *,
+        vital: bool = True,
     ) -> asyncio.Future[T]:
         """Run a short work on an item, together with those who run it on another one."""
-        return self._put(work, item, short=True)
+        return self._put(work, item, short=True, vital=vital)
 
-    def _put(self, alike: Alike, item: Any, *, short: bool) -> asyncio.Future[Any]:
+    def _put(self, alike: Alike, item: Any, *, short: bool, vital: bool) -> asyncio.Future[Any]:
         if self._closed:
             raise UnavailableError("the ledger is closed")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
-        job = _Job(alike, item, loop, future)
+        job = _Job(alike, item, loop, future, vital=vital)
         if short:
             self._gather(job)
         else:
@@ -237,11 +255,13 @@ class Lane:
             commit(connection)
         except Exception as error:  # noqa: BLE001 - handed to whoever awaits the work
             roll_back(connection)
-            if len(group) == 1:
-                group[0].error = translated(error, self._path)
-            else:
+            if len(group) > 1:
                 for job in group:
                     self._transact([job])
+            elif isinstance(error, apsw.FullError) and group[0].vital and self._make_room():
+                self._transact(group)
+            else:
+                group[0].error = translated(error, self._path)
 
 
 def _one_by_one(db: apsw.Connection, works: Sequence[Work], now: int) -> list[Any]:

@@ -25,6 +25,7 @@ from outlast.ledger.sqlite import read, write
 from outlast.ledger.sqlite.bell import SocketBell
 from outlast.ledger.sqlite.connection import schema_version, set_schema_version, structure
 from outlast.ledger.sqlite.lane import Lane
+from outlast.ledger.sqlite.reserve import Reserve
 from outlast.ledger.sqlite.statements import migrations
 from outlast.system import CLOCK, new_id
 
@@ -41,8 +42,15 @@ class SqliteLedger:
     def __init__(self, path: str, *, clock: Clock = CLOCK) -> None:
         self._path = path
         self._bell = SocketBell(path, new_id)
+        self._reserve = Reserve(path)
         try:
-            self._writer = Lane(path, clock, writes=True, after_commit=self._bell.ring)
+            self._writer = Lane(
+                path,
+                clock,
+                writes=True,
+                after_commit=self._bell.ring,
+                make_room=self._reserve.spend,
+            )
         except BaseException:
             self._bell.close()
             raise
@@ -61,11 +69,23 @@ class SqliteLedger:
         self, jobs: Sequence[NewJob], *, atomic: bool = False, now: int | None = None
     ) -> list[Inserted]:
         if len(jobs) == 1 and now is None:
-            return [await self._writer.run_alike(write.insert, jobs[0])]
-        work = write.insert_all if atomic else write.insert
+            return [await self._writer.run_alike(self._insert, jobs[0], vital=False)]
+        work = self._insert_all if atomic else self._insert
         return await self._writer.run(
-            lambda db, clock: work(db, jobs, clock if now is None else now)
+            lambda db, clock: work(db, jobs, clock if now is None else now), vital=False
         )
+
+    def _insert(self, db: apsw.Connection, jobs: Sequence[NewJob], now: int) -> list[Inserted]:
+        return self._guarded(write.insert(db, jobs, now))
+
+    def _insert_all(self, db: apsw.Connection, jobs: Sequence[NewJob], now: int) -> list[Inserted]:
+        return self._guarded(write.insert_all(db, jobs, now))
+
+    def _guarded(self, outcomes: list[Inserted]) -> list[Inserted]:
+        """Let no new job into a disk whose reserve was spent; a repeated one is none."""
+        if any(outcome.outcome == "created" for outcome in outcomes):
+            self._reserve.guard()
+        return outcomes
 
     async def claim(self, want: Want, *, now: int | None = None) -> list[Lease]:
         return await self._writer.run(
