@@ -19,6 +19,8 @@ from tests.worker.rig import (
     data_of,
     has_event,
     new_app,
+    new_pool,
+    register,
     running,
     types,
 )
@@ -154,6 +156,30 @@ async def test_a_task_that_ignores_its_stop_is_given_up_and_its_process_replaced
         release.set()
         assert await beside.result(DEADLINE_S) == "unharmed"
     assert (await later.status()).status is Status.PENDING
+
+
+async def test_a_process_with_two_jobs_that_will_not_stop_is_replaced_all_the_same(app):
+    release = asyncio.Event()
+
+    @app.task(retries=0, grace=0.05)
+    async def stubborn() -> None:
+        while not release.is_set():
+            try:
+                await release.wait()
+            except asyncio.CancelledError:
+                continue
+
+    first = await stubborn.options(timeout=0.05).submit()
+    second = await stubborn.options(timeout=0.4).submit()
+    pool = new_pool(app, holder="w")
+    await register(app.ledger, "w")
+    async with asyncio.timeout(DEADLINE_S):
+        await pool.run()  # nobody asks it to: it is worn, and its second job is given up as well
+
+    assert pool.is_worn
+    await fails(app, first, "TimeoutError")
+    await fails(app, second, "TimeoutError")
+    release.set()
 
 
 async def test_a_thread_that_will_not_stop_is_given_up_and_one_that_stops_is_not(app):

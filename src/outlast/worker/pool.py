@@ -129,6 +129,7 @@ class Pool:
     def drain(self) -> None:
         """Stop claiming; `run` returns when everything in hand is settled."""
         self._draining.set()
+        self._room.set()
         for held in self._running.values():
             held.effects.drain()
 
@@ -284,13 +285,10 @@ class Pool:
         self._buffer.clear()
         await self._flush()
         while self._running and not self._draining.is_set():
-            # Worn out, but nobody asked to stop: the other jobs have all the time they need.
-            drained = asyncio.ensure_future(self._draining.wait())
-            await asyncio.wait(
-                [drained, *(held.task for held in self._running.values())],
-                return_when=asyncio.FIRST_COMPLETED,
-            )
-            drained.cancel()
+            # Worn out, but nobody asked to stop: the other jobs have all the time they need. One
+            # that is given up meanwhile is out of hand although its task never ends.
+            self._room.clear()
+            await self._room.wait()
         if self._running:
             tasks = [held.task for held in self._running.values()]
             await asyncio.wait(tasks, timeout=self._config.grace_s)
