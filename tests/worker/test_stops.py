@@ -6,12 +6,13 @@ import threading
 import pytest
 
 from outlast.core.errors import JobCancelledError, JobFailedError
-from outlast.core.job import Filter
+from outlast.core.job import Filter, Want
 from outlast.core.status import Status
 from outlast.sdk.context import Job
 from outlast.sdk.sync_context import SyncJob
 from outlast.system import CLOCK, ENTROPY
 from outlast.upkeep.loop import Upkeep
+from outlast.worker.effects import Stop
 from tests.worker.rig import (
     AT_ONCE,
     DEADLINE_S,
@@ -319,3 +320,22 @@ async def test_a_cancel_needs_no_worker(app):
             await waiting.result(DEADLINE_S)
     assert (await app.ledger.count(Filter(status=Status.CANCELLED), "")).get(()) == 2
     assert not started.is_set()
+
+
+async def test_a_stop_that_comes_before_the_first_step_settles_the_job(app):
+    @app.task
+    async def work(job: Job) -> None:
+        await asyncio.Event().wait()
+
+    handle = await work.submit()
+    pool = new_pool(app, holder="w")
+    await register(app.ledger, "w")
+    pool._buffer.extend(await app.ledger.claim(Want("w", ("default",), 1)))
+
+    pool._start_some()
+    pool._running[handle.id].stop(Stop("cancel", "asked at once"))
+    pool.drain()
+    async with asyncio.timeout(DEADLINE_S):
+        await pool.run()
+
+    assert (await assert_told(app.ledger, handle.id)).status is Status.CANCELLED

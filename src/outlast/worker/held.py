@@ -32,6 +32,7 @@ class Held:
         self.effects = effects
         self.runnable = runnable
         self.given_up = False
+        self._begun = False
         self._clock = clock
         self._on_give_up = give_up
         self._max_duration_us = max_duration_us
@@ -65,6 +66,16 @@ class Held:
         if self.runnable is not None and self.runnable.policy.stall_us is not None:
             self._watch_stall(self.runnable.policy.stall_us)
 
+    def begin(self) -> None:
+        """Note that the task runs: from now on it can be cancelled, and if asked before, it is.
+
+        A task that is cancelled before its first step never runs at all, so nobody would say how
+        the attempt ended.
+        """
+        self._begun = True
+        if self.effects.stop is not None:
+            self.task.cancel()
+
     def _watch_stall(self, limit_us: int) -> None:
         silent = self._clock.elapsed_us() - self.effects.told_us
         if silent >= limit_us:
@@ -79,7 +90,7 @@ class Held:
         if self.effects.stop is not None or self.task.done():
             return
         self.effects.stop = stop
-        if not self.effects.shields:
+        if self._begun and not self.effects.shields:
             self.task.cancel()
         loop = asyncio.get_running_loop()
         self._timers.append(loop.call_later(self._grace_s(stop.kind), self._give_up))

@@ -197,6 +197,7 @@ class Pool:
             asyncio.CancelledError(),
             self._clock,
             self._entropy,
+        held.begin()
             given_up=True,
         )
         if change is not None:
