@@ -12,7 +12,7 @@ from outlast.core.job import Filter, Page
 from outlast.ledger.sqlite import write
 from outlast.sdk.app import TaskHandle
 from outlast.sdk.sync import SyncOutlast
-from tests.worker.rig import new_app
+from tests.worker.rig import Deaf, new_app
 
 BODY = b'{"task": "add", "args": {"a": 1}}'
 KEY = "user-1:add:2026-11"
@@ -93,28 +93,10 @@ async def test_that_law_finds_keys_that_are_not_kept(tmp_path, monkeypatch):
         await lost_then_asked_again(make(tmp_path))
 
 
-class Deaf:
-    """A ledger that does what it is told and then fails to say so, once."""
-
-    def __init__(self, ledger):
-        self._ledger = ledger
-        self._told = False
-
-    def __getattr__(self, name):
-        return getattr(self._ledger, name)
-
-    async def insert(self, jobs, **how):
-        answers = await self._ledger.insert(jobs, **how)
-        if not self._told:
-            self._told = True
-            raise UnavailableError("the connection was lost")
-        return answers
-
-
 async def test_a_submit_whose_commit_was_not_heard_of_can_be_repeated(tmp_path):
     app = make(tmp_path)
     async with app:
-        app._ledger = Deaf(app.ledger)
+        app._ledger = Deaf(app.ledger, "insert")
         handle = None
         for _ in range(2):
             try:

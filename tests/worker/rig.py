@@ -8,6 +8,7 @@ import subprocess
 import sys
 from contextlib import asynccontextmanager, contextmanager
 
+from outlast.core.errors import UnavailableError
 from outlast.core.fold import fold, of_row
 from outlast.core.limits import LEASE_US
 from outlast.core.retry import Backoff
@@ -119,6 +120,29 @@ async def assert_told(ledger, job_id):
     assert [event.seq for event in events] == list(range(1, len(events) + 1))
     assert fold(events) == of_row(row)
     return row
+
+
+class Deaf:
+    """A ledger that does what it is told and then fails to say so, once, by one method."""
+
+    def __init__(self, ledger, method):
+        self._ledger = ledger
+        self._method = method
+        self.told = False
+
+    def __getattr__(self, name):
+        real = getattr(self._ledger, name)
+        if name != self._method:
+            return real
+
+        async def deaf(*args, **kwargs):
+            answer = await real(*args, **kwargs)
+            if answer and not self.told:
+                self.told = True
+                raise UnavailableError("the connection was lost")
+            return answer
+
+        return deaf
 
 
 class Gated:

@@ -16,6 +16,7 @@ from outlast.worker.effects import Stop
 from tests.worker.rig import (
     AT_ONCE,
     DEADLINE_S,
+    Deaf,
     assert_told,
     data_of,
     has_event,
@@ -339,3 +340,35 @@ async def test_a_stop_that_comes_before_the_first_step_settles_the_job(app):
         await pool.run()
 
     assert (await assert_told(app.ledger, handle.id)).status is Status.CANCELLED
+
+
+async def test_what_a_claim_took_is_given_back_when_its_answer_was_lost(app):
+    @app.task
+    async def work(n: int) -> int:
+        return n
+
+    handle = await work.submit(n=7)
+    async with running(app, ledger=Deaf(app.ledger, "claim")):
+        assert await handle.result(DEADLINE_S) == 7
+
+    assert await types(app, handle) == ["submitted", "started", "released", "started", "completed"]
+    assert (await assert_told(app.ledger, handle.id)).attempt == 1
+
+
+async def test_a_drain_gives_back_what_a_claim_took_whose_answer_was_lost(app):
+    @app.task
+    async def work(n: int) -> int:
+        return n
+
+    ledger = Deaf(app.ledger, "claim")
+    pool = new_pool(app, ledger=ledger, holder="w")
+    await register(app.ledger, "w")
+    handle = await work.submit(n=7)
+    run = asyncio.create_task(pool.run())
+    await has_event(app, handle, "started")
+    pool.drain()
+    async with asyncio.timeout(DEADLINE_S):
+        await run
+
+    row = await assert_told(app.ledger, handle.id)
+    assert (ledger.told, row.status, row.attempt) == (True, Status.PENDING, 0)

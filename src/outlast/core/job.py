@@ -103,6 +103,29 @@ class Lease:
     deadline_at: int | None = None
 
 
+def lease_of(job: JobRecord) -> Lease:
+    """Return what a worker, or the reaper, is told of a job that is held."""
+    return Lease(
+        id=job.id,
+        task=job.task,
+        queue=job.queue,
+        args=job.args,
+        token=job.token,
+        attempt=job.attempt,
+        max_attempts=job.max_attempts,
+        lost=job.lost,
+        run=job.run,
+        priority=job.priority,
+        timeout_us=job.timeout_us,
+        cancel_requested=job.cancel_requested_at is not None,
+        key=job.key,
+        tenant=job.tenant,
+        holder=job.holder or "",
+        submitted_at=job.submitted_at,
+        deadline_at=job.deadline_at,
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """One entry of a job's history; `position` orders all events of a ledger, `seq` one job's."""

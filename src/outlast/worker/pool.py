@@ -11,7 +11,7 @@ from typing import Any
 from outlast.blobs.protocol import Blobs
 from outlast.core import transition
 from outlast.core.errors import UnavailableError
-from outlast.core.job import Filter, Lease, Page, Transition, Want
+from outlast.core.job import Filter, Lease, Page, Transition, Want, lease_of
 from outlast.core.limits import PAGE_MAX, SECOND, SWEEP_US
 from outlast.core.ports import Clock, Entropy
 from outlast.core.prefetch import ServiceTime
@@ -92,6 +92,7 @@ class Pool:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._queues = deque(config.queues)
         self._claiming: asyncio.Task[list[Lease]] | None = None
+        self._astray = False  # the last claim may have taken jobs that nobody told us of
         self._flushing = asyncio.Lock()
 
     @property
@@ -145,6 +146,7 @@ class Pool:
                 self._room.clear()
                 await self._room.wait()
                 continue
+            await self._give_back_astray()
             open_ = tuple(queue for queue in self._queues if not self._now.is_paused(queue))
             want = Want(self._config.holder, open_, room)
             self._claiming = asyncio.ensure_future(self._ledger.claim(want))
@@ -152,6 +154,7 @@ class Pool:
                 # A drain interrupts the loop, not the claim: what it brings must be given back.
                 leases = await asyncio.shield(self._claiming)
             except UnavailableError:
+                self._claiming, self._astray = None, True
                 await self._ledger.bell.wait(_SWEEP_S)
                 continue
             self._claiming = None
@@ -161,6 +164,27 @@ class Pool:
                 self._start_some()
             else:
                 await self._ledger.bell.wait(_SWEEP_S)
+
+    async def _give_back_astray(self) -> None:
+        """Give back what a claim took whose answer was lost: nobody else knows of it.
+
+        The worker lives and renews its lease, so no reaper would ever take such a job back.
+        """
+        where = Filter(holder=self._config.holder)
+        while self._astray:
+            # Taken before asking: a job that ends meanwhile may still be in the answer.
+            hands = [held.effects.lease for held in self._running.values()]
+            leases = [*hands, *self._buffer, *(lease for _, lease in self._outbox)]
+            known = {(lease.id, lease.token) for lease in leases}
+            try:
+                held = await self._ledger.find(where, Page(limit=PAGE_MAX))
+            except UnavailableError:
+                await asyncio.sleep(_SWEEP_S)
+                continue
+            lost = [lease_of(job) for job in held if (job.id, job.token) not in known]
+            self._outbox.extend((transition.released(lease), lease) for lease in lost)
+            self._astray = len(held) == PAGE_MAX and bool(lost)
+            await self._flush()
 
     def _start_some(self) -> None:
         while self._buffer and len(self._running) < self._now.slots:
@@ -174,6 +198,7 @@ class Pool:
 
     async def _run_one(self, held: Held) -> None:
         effects, lease = held.effects, held.effects.lease
+        held.begin()
         try:
             change = await attempt(effects, held.runnable, self._clock, self._entropy)
             self._service.observe(self._clock.elapsed_us() - effects.started_us)
@@ -197,7 +222,6 @@ class Pool:
             asyncio.CancelledError(),
             self._clock,
             self._entropy,
-        held.begin()
             given_up=True,
         )
         if change is not None:
@@ -279,12 +303,15 @@ class Pool:
     async def _stop_jobs(self) -> None:
         """Give back what was not started; let the rest end within the grace, then give it back."""
         if self._claiming is not None:
-            with contextlib.suppress(UnavailableError):
+            try:
                 self._buffer.extend(await self._claiming)
+            except UnavailableError:
+                self._astray = True
         for lease in self._buffer:
             self._outbox.append((transition.released(lease), lease))
         self._buffer.clear()
         await self._flush()
+        await self._give_back_astray()
         while self._running and not self._draining.is_set():
             # Worn out, but nobody asked to stop: the other jobs have all the time they need. One
             # that is given up meanwhile is out of hand although its task never ends.
