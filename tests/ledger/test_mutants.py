@@ -5,6 +5,7 @@ import test_laws as laws
 
 from outlast.core.errors import OutlastError
 from outlast.ledger.sqlite import write
+from outlast.testing import commit_laws
 
 MUTANTS = {
     "no fencing": (
@@ -29,6 +30,10 @@ MUTANTS = {
     "retry in spite of a cancel": (
         "transition", "AND NOT (:unless_cancelled AND cancel_requested_at IS NOT NULL)",
         "AND :unless_cancelled IN (0, 1)", laws.test_no_attempt_starts_after_a_cancel,
+    ),
+    "promotion before its time": (
+        "transition", "AND (:when IS NULL OR :now >=", "AND (:when IS NULL OR :now IS NOT",
+        commit_laws.test_what_waits_for_its_time_is_refused_before_it,
     ),
     "claim what is taken": (
         "claim", "status = 'pending' AND queue", "status IN ('pending', 'processing') AND queue",

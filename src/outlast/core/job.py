@@ -1,7 +1,7 @@
 """What is known of a job: as submitted, as stored, as leased to a worker, and each event of it."""
 
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Literal
 
 from outlast.core.limits import ATTEMPTS_DEFAULT, KEY_TTL_US
 from outlast.core.status import Status
@@ -192,6 +192,8 @@ class Doc:
 
 EVERYTHING: Final = Filter()
 
+Moment = Literal["run_at", "expires_at", "deadline_at"]
+
 
 @dataclass(frozen=True, slots=True)
 class Transition:
@@ -212,6 +214,7 @@ class Transition:
     rerun: bool = False  # counts a new run and clears what the last one left
     cancel: bool = False  # notes that cancellation was asked for
     unless_cancelled: bool = False  # refuse when cancellation was asked for
+    when: Moment | None = None  # refuse before this moment of the job, by the store's clock
     result: str | None = None
     error: str | None = None
     progress: str | None = None

@@ -232,7 +232,7 @@ def discarded(job_id: str, reason: str) -> Transition:
 
 def due(record: JobRecord) -> Transition:
     """Make a scheduled job runnable."""
-    return Transition(record.id, Status.SCHEDULED, None, Status.PENDING, "due")
+    return Transition(record.id, Status.SCHEDULED, None, Status.PENDING, "due", when="run_at")
 
 
 def overdue(record: JobRecord, at: str) -> Transition:
@@ -246,12 +246,25 @@ def overdue(record: JobRecord, at: str) -> Transition:
     }
     data = json.dumps({"error": error})
     return Transition(
-        record.id, record.status, None, Status.FAILED, "failed", data, error=json.dumps(error)
+        record.id,
+        record.status,
+        None,
+        Status.FAILED,
+        "failed",
+        data,
+        error=json.dumps(error),
+        when="deadline_at",
     )
 
 
 def expired(record: JobRecord) -> Transition:
     """End a job that was not started in time."""
     return Transition(
-        record.id, record.status, None, Status.CANCELLED, "cancelled", '{"reason": "expired"}'
+        record.id,
+        record.status,
+        None,
+        Status.CANCELLED,
+        "cancelled",
+        '{"reason": "expired"}',
+        when="expires_at",
     )

@@ -26,6 +26,7 @@ from outlast.core.job import (
     Transition,
     Verdict,
     Want,
+    lease_of,
 )
 from outlast.core.ports import Clock
 from outlast.core.status import Status
@@ -181,7 +182,7 @@ class MemoryLedger:
                     started_at=moment,
                 )
                 self._append(taken, "started", moment, rows.started(taken))
-                leases.append(rows.lease(taken))
+                leases.append(lease_of(taken))
         if leases:
             self._bell.ring()
         return leases
@@ -226,7 +227,7 @@ class MemoryLedger:
         if row is None:
             return Verdict(change.id, accepted=False)
         asked_to_stop = row.cancel_requested_at is not None
-        if not self._accepts(row, change):
+        if not self._accepts(row, change, now):
             return Verdict(
                 row.id,
                 accepted=False,
@@ -246,12 +247,13 @@ class MemoryLedger:
         self._bell.ring()
         return Verdict(row.id, accepted=True, seq=changed.seq)
 
-    def _accepts(self, row: JobRecord, change: Transition) -> bool:
+    def _accepts(self, row: JobRecord, change: Transition, now: int) -> bool:
         """Whether the job still is what the transition expects; all of the safety is here."""
         return (
             row.status is change.source
             and (change.token is None or change.token == row.token)
             and not (change.unless_cancelled and row.cancel_requested_at is not None)
+            and rows.is_time(row, change.when, now)
         )
 
     async def expired(self, limit: int, *, now: int | None = None) -> list[Lease]:
@@ -265,7 +267,7 @@ class MemoryLedger:
             for row in self._jobs.values()
             if row.status is Status.PROCESSING and not self._alive(row.holder or "")
         ]
-        return [rows.lease(row) for row in orphans[:limit]]
+        return [lease_of(row) for row in orphans[:limit]]
 
     def _is_over(self, lease_until: int, now: int) -> bool:
         return lease_until <= now

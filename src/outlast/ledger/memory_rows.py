@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 from typing import TypeVar
 
-from outlast.core.job import Filter, JobRecord, Lease, NewJob, Transition
+from outlast.core.job import Filter, JobRecord, Moment, NewJob, Transition
 from outlast.core.status import UNSTARTED, Status
 
 T = TypeVar("T")
@@ -117,29 +117,6 @@ def started(row: JobRecord) -> str:
     return json.dumps({"attempt": row.attempt, "token": row.token, "worker": row.holder})
 
 
-def lease(row: JobRecord) -> Lease:
-    """Return what a worker, or the reaper, is told of a job that is held."""
-    return Lease(
-        id=row.id,
-        task=row.task,
-        queue=row.queue,
-        args=row.args,
-        token=row.token,
-        attempt=row.attempt,
-        max_attempts=row.max_attempts,
-        lost=row.lost,
-        run=row.run,
-        priority=row.priority,
-        timeout_us=row.timeout_us,
-        cancel_requested=row.cancel_requested_at is not None,
-        key=row.key,
-        tenant=row.tenant,
-        holder=row.holder or "",
-        submitted_at=row.submitted_at,
-        deadline_at=row.deadline_at,
-    )
-
-
 def fingerprint(row: JobRecord) -> str | None:
     """Return the fingerprint of the row's error, if it has one."""
     if row.error is None:
@@ -181,6 +158,19 @@ def matches(row: JobRecord, where: Filter) -> bool:
             where.fingerprint is None or fingerprint(row) == where.fingerprint,
         )
     )
+
+
+def is_time(row: JobRecord, when: Moment | None, now: int) -> bool:
+    """Whether this moment of the job has come; one that it does not have never comes."""
+    if when is None:
+        return True
+    moments = {
+        "run_at": row.run_at,
+        "expires_at": row.expires_at,
+        "deadline_at": row.deadline_at,
+    }
+    moment = moments[when]
+    return moment is not None and moment <= now
 
 
 def _never_started(row: JobRecord, moment: int) -> bool:

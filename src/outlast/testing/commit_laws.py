@@ -102,8 +102,7 @@ async def test_a_lost_job_runs_at_once_then_backs_off_then_is_dead(ledger: Ledge
     seen = []
     for n in range(3):
         await hire(ledger, f"victim{n}")
-        if (await row(ledger, 1)).status is Status.SCHEDULED:
-            await apply(ledger, tr.due(await row(ledger, 1)))
+        await _let_it_be_due(ledger, 1)
         (lease,) = await claim(ledger, f"victim{n}")
         await apply(ledger, tr.lost(lease, reason="killed", at="", dice=0.5))
         seen.append((await row(ledger, 1)).status)
@@ -112,12 +111,17 @@ async def test_a_lost_job_runs_at_once_then_backs_off_then_is_dead(ledger: Ledge
     assert (await row(ledger, 1)).lost == 3  # noqa: PLR2004 - the third loss
 
 
+async def _let_it_be_due(ledger: Ledger, n: int) -> None:
+    waiting = await row(ledger, n)
+    if waiting.status is Status.SCHEDULED:
+        await apply(ledger, tr.due(waiting), now=waiting.run_at)
+
+
 async def test_a_job_that_gets_on_is_forgiven_its_crashes(ledger: Ledger) -> None:
     await submit(ledger, job(1, max_attempts=3))
     for n in range(6):
         await hire(ledger, f"victim{n}")
-        if (await row(ledger, 1)).status is Status.SCHEDULED:
-            await apply(ledger, tr.due(await row(ledger, 1)))
+        await _let_it_be_due(ledger, 1)
         (lease,) = await claim(ledger, f"victim{n}")
         if n % 2:
             assert lease.lost == 1 + (n > 1)
@@ -283,6 +287,34 @@ async def test_a_transition_meant_for_the_uncancelled_is_refused_whatever_the_ta
         )
         (verdict,) = await apply(ledger, change)
         assert not verdict.accepted
+
+
+async def test_what_waits_for_its_time_is_refused_before_it(ledger: Ledger) -> None:
+    """The store's clock decides, not that of whoever asks."""
+    await submit(ledger, job(1, delay_us=50), job(2, expires_in_us=50), job(3, deadline_us=50))
+    late = [tr.due(await row(ledger, 1)), tr.expired(await row(ledger, 2))]
+    late += [tr.overdue(await row(ledger, 3), at=""), tr.overdue(await row(ledger, 1), at="")]
+
+    early = await apply(ledger, *late, now=NOW + 49)
+    then = await apply(ledger, *late, now=NOW + 50)
+
+    assert [verdict.accepted for verdict in early] == [False] * 4
+    assert [verdict.accepted for verdict in then] == [True, True, True, False]
+
+
+async def test_a_stale_promotion_never_cuts_a_later_backoff_short(ledger: Ledger) -> None:
+    await hire(ledger)
+    await submit(ledger, job(1, delay_us=10))
+    stale = tr.due(await row(ledger, 1))
+    await apply(ledger, stale, now=NOW + 10)
+    (lease,) = await claim(ledger, now=NOW + 10)
+    again = tr.failed(lease, ERROR, backoff=AT_ONCE, dice=0.0, after_us=70)
+    await apply(ledger, again, now=NOW + 10)
+
+    (verdict,) = await apply(ledger, stale, now=NOW + 20)
+
+    assert not verdict.accepted
+    assert (await row(ledger, 1)).run_at == NOW + 80
 
 
 async def test_a_discarded_job_leaves_the_dead_letters_until_redriven(ledger: Ledger) -> None:

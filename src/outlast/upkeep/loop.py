@@ -47,9 +47,11 @@ class Upkeep:
                 Filter(due_before=horizon), Page(limit=_BATCH, oldest_first=True)
             )
             ready = [job for job in soon if job.run_at <= moment]
-            if ready:
-                await self._ledger.commit([transition.due(job) for job in ready], now=now)
-            if len(soon) < _BATCH or not ready:
+            if not ready:
+                break
+            verdicts = await self._ledger.commit([transition.due(job) for job in ready], now=now)
+            # None accepted: this node's clock is ahead of the ledger's, which has the last word.
+            if len(soon) < _BATCH or not any(verdict.accepted for verdict in verdicts):
                 break
         waits = [job.run_at - moment for job in soon if job.run_at > moment]
         # A millisecond late is better than one early, which would find nothing due.

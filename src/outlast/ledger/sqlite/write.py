@@ -271,13 +271,16 @@ def _is_plain_completion(change: Transition) -> bool:
     """Whether the short statement for the most frequent transition says all of this one."""
     more = (change.attempt, change.lost, change.error, change.progress, change.artifact)
     moved = (change.priority, change.queue, change.max_attempts, change.cursor)
+    waits = change.when is not None
     return (
         change.target is Status.COMPLETED
         and change.source is Status.PROCESSING
         and change.token is not None
         and more == (None, None, None, None, None)
         and moved == (None, None, None, None)
-        and not (change.rerun or change.cancel or change.discard or change.unless_cancelled)
+        and not (
+            change.rerun or change.cancel or change.discard or change.unless_cancelled or waits
+        )
     )
 
 
@@ -307,6 +310,7 @@ def _binds(change: Transition, now: int) -> dict[str, Any]:
         "cursor": change.cursor,
         "artifact": change.artifact,
         "unless_cancelled": change.unless_cancelled,
+        "when": change.when,
     }
 
 

@@ -27,4 +27,6 @@ UPDATE job SET
   ) END
 WHERE id = :id AND status = :source AND (:token IS NULL OR token = :token)
   AND NOT (:unless_cancelled AND cancel_requested_at IS NOT NULL)
+  AND (:when IS NULL OR :now >= CASE :when WHEN 'run_at' THEN run_at
+                                           WHEN 'expires_at' THEN expires_at ELSE deadline_at END)
 RETURNING number, seq
