@@ -23,7 +23,7 @@ CONNECTION = SOURCE / "outlast/ledger/sqlite/connection.py"
 # The rooms that use the product as its users do.
 OUTSIDE = (SOURCE / "outlast/cli", TESTING)
 # Started by an installed script, by `python -m`, or by a test runner: no import shows it.
-ENTRIES = frozenset({"outlast", "outlast.__main__", "outlast.cli"})
+ENTRIES = frozenset({"outlast", "outlast.__main__", "outlast.cli", "outlast.testing.plugin"})
 
 
 def broken(paths: list[Path], law: Callable[[Path, str], list[Breach]]) -> list[str]:

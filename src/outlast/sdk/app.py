@@ -1,6 +1,7 @@
 """The app: a registry of tasks, and the way to submit work to them."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Generic, Literal, ParamSpec, Self, TypeVar, overload
 
@@ -28,7 +29,7 @@ class TaskHandle(Generic[P, R]):
     def __init__(self, app: "Outlast", task: Task, options: Options = NO_OPTIONS) -> None:
         self._app = app
         self.task = task
-        self._options = options
+        self.chosen = options
         self.__name__ = task.name
         self.__doc__ = task.fn.__doc__
 
@@ -44,7 +45,7 @@ class TaskHandle(Generic[P, R]):
                 f"options: expected {', '.join(Options.__dataclass_fields__)}, "
                 f"got {', '.join(sorted(unknown))}"
             )
-        return TaskHandle(self._app, self.task, replace(self._options, **options))
+        return TaskHandle(self._app, self.task, replace(self.chosen, **options))
 
     async def submit(self, *args: Any, **kwargs: Any) -> Handle:
         """Store a job durably and return a handle on it.
@@ -55,8 +56,8 @@ class TaskHandle(Generic[P, R]):
         job = new_job(
             self.task,
             self.task.bind(*args, **kwargs) if args else kwargs,
-            self._options,
-            max_depth=self._app.rules.of(self._options.queue or self.task.queue).admits,
+            self.chosen,
+            max_depth=self._app.rules.of(self.chosen.queue or self.task.queue).admits,
         )
         return await self._app.submit(job)
 
@@ -79,6 +80,7 @@ class Outlast:
         self._ledger: Ledger | None = None
         self._blobs: Blobs | None = None
         self.rules = Rulebook(self._configured, CLOCK)
+        self._is_lent = False
 
     @property
     def settings(self) -> Settings:
@@ -114,6 +116,20 @@ class Outlast:
             self._blobs = open_blobs(self.settings.blobs)
         return self._blobs
 
+    @contextmanager
+    def using(self, ledger: Ledger, blobs: Blobs) -> Iterator[None]:
+        """Use these stores while the block lasts, whatever the settings say.
+
+        Opening and closing the app does nothing meanwhile: who made the stores closes them.
+        """
+        before = (self._ledger, self._blobs, self._is_lent, self.rules)
+        self._ledger, self._blobs, self._is_lent = ledger, blobs, True
+        self.rules = Rulebook(self._configured, CLOCK)
+        try:
+            yield
+        finally:
+            self._ledger, self._blobs, self._is_lent, self.rules = before
+
     async def open(self, *, ledger: Ledger | None = None) -> "Outlast":
         """Open the ledger and bring its schema up to date; does nothing when it is open."""
         if self._ledger is None:
@@ -128,7 +144,7 @@ class Outlast:
 
     async def close(self) -> None:
         """Close the ledger."""
-        if self._ledger is not None:
+        if self._ledger is not None and not self._is_lent:
             ledger, self._ledger = self._ledger, None
             await ledger.close()
 

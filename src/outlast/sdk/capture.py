@@ -3,8 +3,8 @@
 import logging
 import re
 import sys
-from collections.abc import Iterable
-from contextlib import nullcontext, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from typing import Any, Final, TextIO, cast
 
@@ -89,6 +89,23 @@ class _Printed:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._onward, name)  # fileno, encoding, buffer, isatty
+
+
+@contextmanager
+def captured() -> Iterator[None]:
+    """Listen for as long as the block lasts; for tests, which share a process with others."""
+    root = logging.getLogger()
+    before, level, streams = root.handlers[:], root.level, (sys.stdout, sys.stderr)
+    capture()
+    added = [handler for handler in root.handlers if handler not in before]
+    root.setLevel(min(root.level, logging.INFO))
+    try:
+        yield
+    finally:
+        for handler in added:
+            root.removeHandler(handler)
+        root.setLevel(level)
+        sys.stdout, sys.stderr = streams
 
 
 def capture() -> None:

@@ -1,5 +1,6 @@
 """A handle on a submitted job: status, result, events, cancel."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,7 +18,6 @@ from outlast.core.errors import (
 from outlast.core.job import Event, JobRecord
 from outlast.core.limits import SECOND, SWEEP_US
 from outlast.core.status import Status
-from outlast.system import CLOCK
 
 if TYPE_CHECKING:
     from outlast.sdk.app import Outlast
@@ -76,7 +76,8 @@ class Handle:
         Raises JobFailedError, JobCancelledError, or WaitTimeoutError after `timeout` seconds
         (the job itself goes on).
         """
-        start = CLOCK.elapsed_us()
+        loop = asyncio.get_running_loop()
+        start = loop.time()  # the clock that the waiting below goes by
         while True:
             job = await self.record()
             match job.status:
@@ -95,7 +96,7 @@ class Handle:
                     pass
             left = SWEEP_US / SECOND
             if timeout is not None:
-                left = min(left, timeout - (CLOCK.elapsed_us() - start) / SECOND)
+                left = min(left, timeout - (loop.time() - start))
                 if left <= 0:
                     raise WaitTimeoutError(
                         f"job {self.id} has not ended within {timeout:g} s; it is {job.status}"

@@ -154,6 +154,10 @@ class Task:
                 errors=[{"path": "args", "message": str(error)}],
             ) from error
 
+    def bind_some(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Name some arguments of a call; raise TypeError for one that the function has not."""
+        return dict(self._signature.bind_partial(*args, **kwargs).arguments)
+
     def encode(self, args: Mapping[str, Any]) -> str:
         """Check the arguments against the hints and write them as JSON.
 

@@ -15,10 +15,17 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
+class JobThread(Thread):
+    """Runs one call of user code; an abandoned one does not hold up the exit."""
+
+    def __init__(self, call: Callable[[], None], name: str) -> None:
+        super().__init__(target=call, name=f"outlast-{name}", daemon=True)
+
+
 async def in_thread(
     stopping: Callable[[], bool], fn: Callable[..., T], /, *args: Any, **kwargs: Any
 ) -> T:
-    """Call a plain function in a thread of its own; an abandoned one does not hold up the exit.
+    """Call a plain function in a thread of its own.
 
     A thread can't be interrupted. When the job is to stop, the first cancellation waits for the
     thread to see that and end, and the second one leaves it.
@@ -45,7 +52,7 @@ async def in_thread(
         with suppress(RuntimeError):  # the loop is closed: nobody waits any more
             loop.call_soon_threadsafe(settle, result, error)
 
-    Thread(target=work, name=f"outlast-{getattr(fn, '__name__', 'call')}", daemon=True).start()
+    JobThread(work, getattr(fn, "__name__", "call")).start()
     try:
         return await asyncio.shield(future)
     except asyncio.CancelledError:
