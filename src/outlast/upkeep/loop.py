@@ -6,11 +6,12 @@ from outlast.core import transition
 from outlast.core.errors import UnavailableError
 from outlast.core.instant import to_rfc3339
 from outlast.core.job import Filter, Page
-from outlast.core.limits import MILLISECOND, SECOND, SWEEP_US
+from outlast.core.limits import HEARTBEAT_US, LEASE_US, MILLISECOND, SECOND, SWEEP_US
 from outlast.core.ports import Clock, Entropy
 from outlast.ledger.protocol import Ledger
 
 _BATCH = 500
+_NEVER = 1  # an instant at which no lease is over but those that were given up
 _COALESCE_S = 0.02
 
 
@@ -21,6 +22,8 @@ class Upkeep:
         self._ledger = ledger
         self._clock = clock
         self._entropy = entropy
+        self._offset_us = clock.now_us() - clock.elapsed_us()
+        self._patient_until_us = 0
 
     async def run(self) -> None:
         """Tick when the bell rings, when the next job is due, and at every sweep."""
@@ -77,7 +80,8 @@ class Upkeep:
         ledger refuses it when the job has moved since.
         """
         taken = 0
-        while leases := await self._ledger.expired(_BATCH, now=now):
+        judged = _NEVER if now is None and self._is_patient() else now
+        while leases := await self._ledger.expired(_BATCH, now=judged):
             at = to_rfc3339(now or self._clock.now_us())
             verdicts = await self._ledger.commit(
                 [
@@ -96,6 +100,19 @@ class Upkeep:
             if len(leases) < _BATCH:
                 break
         return taken
+
+    def _is_patient(self) -> bool:
+        """Whether leases are not to be judged by time, because the clock has just jumped.
+
+        It was set, or the machine slept: every lease looks over, so the living get the time of one
+        to renew theirs. Workers that are known to be dead are not waited for.
+        """
+        elapsed = self._clock.elapsed_us()
+        offset = self._clock.now_us() - elapsed
+        if abs(offset - self._offset_us) > HEARTBEAT_US:  # what is less, a lease outlives
+            self._patient_until_us = elapsed + LEASE_US
+            self._offset_us = offset
+        return elapsed < self._patient_until_us
 
     async def _cancel_refused(self, ids: list[str], now: int | None) -> None:
         """Cancel, rather than run again, what was asked to stop after its lease was read."""
