@@ -166,19 +166,6 @@ async def test_an_idle_slot_takes_a_job_however_many_others_are_busy(app):
         go.set()
 
 
-async def test_an_unknown_task_fails_and_harms_no_neighbour(app):
-    @app.task(name="gone", retries=0)
-    async def gone() -> None:
-        return None
-
-    lost = await gone.submit()
-    kept = await submit(app, app.tasks["add"], 1)
-    async with running(app, tasks={"add": app.tasks["add"]}):
-        assert await kept.result(DEADLINE_S) == 2
-        with pytest.raises(JobFailedError, match="no task 'gone'"):
-            await lost.result(DEADLINE_S)
-
-
 @pytest.mark.parametrize(
     "poison", [b"\xff\xfe", b"{", b"[]", b'{"a": "x"}', b"", b'{"a": 1, "b": "\xed\xa0\x80"}']
 )

@@ -92,14 +92,6 @@ async def test_slow_jobs_are_not_claimed_ahead(app, working):
     assert held[()] == 2
 
 
-async def test_an_unknown_task_fails_and_harms_no_neighbour(app, working):
-    unknown, known = await jobs.add.submit(1, 1), await jobs.later.submit()
-    async with working(tasks={"later": app.tasks["later"]}):
-        assert await known.result(timeout=10) == 2
-        record = await unknown.record()
-    assert "has no task 'add'" in record.error
-
-
 async def test_a_poison_row_blocks_no_neighbour(app, working, tmp_path):
     import apsw
 

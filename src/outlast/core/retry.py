@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 
 from outlast.core.errors import DriftError, InvalidInputError, StorageFullError
 from outlast.core.instant import duration_us, retry_after_us
-from outlast.core.limits import DURATION_MAX_US, HOUR, SECOND
+from outlast.core.limits import DURATION_MAX_US, HOUR, MINUTE, SECOND
 from outlast.core.signals import GiveUp, Retry
 
 _FULL_US: Final = 30 * SECOND
@@ -121,6 +121,7 @@ Rules = Mapping[type[BaseException], Rule]
 NO_RULES: Final[Rules] = MappingProxyType({})
 DEFAULT_BACKOFF: Final = Backoff()
 LOST_BACKOFF: Final = Backoff(base_us=2 * SECOND)
+MISSING_BACKOFF: Final = Backoff(base_us=SECOND, cap_us=MINUTE, jitter=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,8 @@ import json
 from dataclasses import replace
 
 from outlast.core.job import JobRecord, Lease, Transition, Verdict
-from outlast.core.limits import LOST_MAX
-from outlast.core.retry import LOST_BACKOFF, Backoff
+from outlast.core.limits import LOST_MAX, MISSING_MAX
+from outlast.core.retry import LOST_BACKOFF, MISSING_BACKOFF, Backoff
 from outlast.core.status import UNSTARTED, Status
 
 
@@ -105,6 +105,38 @@ def _snoozed(lease: Lease, error: dict[str, object], delay: int) -> Transition:
         json.dumps({**said, "reason": error.get("message")}),
         delay_us=delay,
         attempt=used,
+        unless_cancelled=True,
+    )
+
+
+def missing(lease: Lease, *, times: int, at: str) -> Transition:
+    """Give a job back whose task this worker lacks: in the midst of a deploy another one has it.
+
+    It costs no attempt. `times` is how often that happened before in this run; after
+    `MISSING_MAX` times, which take about an hour, no worker has it and the job is a dead letter.
+    """
+    error: dict[str, object] = {
+        "type": "TaskMissing",
+        "message": f"this worker has no task {lease.task!r:.80}",
+        "attempt": lease.attempt,
+        "at": at,
+        "retryable": times < MISSING_MAX,
+    }
+    if times >= MISSING_MAX:
+        more = f"; nor had the {times} before: deploy the code that has it and redrive, or discard"
+        return _ended(lease, {**error, "message": f"{error['message']}{more}"})
+    delay, used = MISSING_BACKOFF.delay_us(times + 1, 0.0), lease.attempt - 1
+    said = {"attempt": lease.attempt, "attempts_used": used, "delay_us": delay}
+    return Transition(
+        lease.id,
+        Status.PROCESSING,
+        lease.token,
+        Status.SCHEDULED,
+        "retrying",
+        json.dumps({**said, "missing": times + 1, "reason": error["message"]}),
+        delay_us=delay,
+        attempt=used,
+        error=json.dumps(error),
         unless_cancelled=True,
     )
 

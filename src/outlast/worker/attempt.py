@@ -1,16 +1,18 @@
 """One attempt at one job: runs the task, and turns what happened into a transition."""
 
 import asyncio
+import contextlib
+import json
 
 from outlast.core import transition
-from outlast.core.errors import LeaseLostError, NotFoundError
+from outlast.core.errors import LeaseLostError, OutlastError
 from outlast.core.failure import describe
 from outlast.core.instant import to_rfc3339
 from outlast.core.job import Transition
 from outlast.core.ports import Clock, Entropy
 from outlast.core.retry import DEFAULT_BACKOFF, Course, course
 from outlast.core.signals import HandBack, JobCancelled
-from outlast.worker.effects import LeasedEffects, Runnable
+from outlast.worker.effects import LeasedEffects, Runnable, TaskMissing
 
 
 class DeadlineError(Exception):
@@ -28,13 +30,12 @@ async def attempt(
     lease = effects.lease
     try:
         if task is None:
-            raise NotFoundError(  # noqa: TRY301 - handled like any other failure of the attempt
-                f"this worker has no task {lease.task!r:.80}",
-                hint="deploy the code that has it, or discard the job",
-            )
+            return await _missing(effects, clock)
         result = await task.run(effects)
     except LeaseLostError:
         return None
+    except TaskMissing:
+        return await _missing(effects, clock)
     except (asyncio.CancelledError, JobCancelled) as error:
         return stopped(effects, task, error, clock, entropy)
     except HandBack:
@@ -83,6 +84,17 @@ def after_error(error: BaseException, task: Runnable | None, clock: Clock) -> Co
     if task is None:
         return course(error, {}, DEFAULT_BACKOFF, clock.now_us())
     return course(error, task.policy.on_error, task.policy.backoff, clock.now_us())
+
+
+async def _missing(effects: LeasedEffects, clock: Clock) -> Transition:
+    times = 0
+    # A ledger that is away costs the count, not the job.
+    with contextlib.suppress(OutlastError):
+        runs = await effects.events("redriven")
+        since = runs[-1].seq if runs else 0
+        events = await effects.events("retrying")
+        times = sum(e.seq > since and "missing" in json.loads(e.data) for e in events)
+    return transition.missing(effects.lease, times=times, at=to_rfc3339(clock.now_us()))
 
 
 def _failed(

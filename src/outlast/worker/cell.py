@@ -128,7 +128,12 @@ async def serve(
     if message is None:
         return
     effects = WiredEffects(wire.lease_in(message["lease"]), writer, blobs, clock)
-    task = tasks[effects.lease.task]
+    task = tasks.get(effects.lease.task)
+    if task is None:  # the code on the disk is another than the worker's by now
+        wire.write(writer, op="missing")
+        await writer.drain()
+        writer.close()
+        return
     work = asyncio.ensure_future(task.run(effects))
     listening = asyncio.create_task(effects.listen(reader, work))
     try:

@@ -25,6 +25,10 @@ class Stop:
     reason: str
 
 
+class TaskMissing(Exception):
+    """The code that runs here does not have the job's task; another worker's may."""
+
+
 class RunPolicy(Protocol):
     """The part of a task's policy that the worker needs."""
 

@@ -14,7 +14,7 @@ from outlast.core.limits import SECOND
 from outlast.core.retry import Course
 from outlast.core.signals import HandBack, JobCancelled
 from outlast.worker import wire
-from outlast.worker.effects import Runnable, RunPolicy
+from outlast.worker.effects import Runnable, RunPolicy, TaskMissing
 
 TERM_GRACE_S = 2.0  # from SIGTERM to SIGKILL
 
@@ -117,6 +117,8 @@ class Isolated:
                     raise JobCancelled
                 case "handed back":
                     raise HandBack
+                case "missing":
+                    raise TaskMissing
                 case _:
                     await self._answer(effects, writer, message)
         code = await process.wait()
