@@ -1,6 +1,8 @@
 """The shortest way to say what happens to a ledger."""
 
 from outlast.core.job import NewJob, Want
+from outlast.ledger.sqlite import insert, write
+from outlast.ledger.sqlite.statements import sql
 from outlast.system import new_id
 
 NOW = 1_800_000_000_000_000
@@ -13,3 +15,13 @@ def job(**fields):
 
 def want(holder="w1", limit=10, queues=("default",)):
     return Want(holder, queues, limit)
+
+
+def plant(monkeypatch, file, change):
+    """Let every statement of a file be read as `change` makes it: a planted bug of SQLite's."""
+
+    def planted(asked):
+        return change(sql(asked)) if asked == file else sql(asked)
+
+    for module in (insert, write):
+        monkeypatch.setattr(module, "sql", planted)

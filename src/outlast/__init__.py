@@ -6,10 +6,12 @@ if TYPE_CHECKING:
     from outlast.core.errors import OutlastError
     from outlast.core.retry import GIVE_UP, Backoff, Snooze
     from outlast.core.signals import GiveUp, JobCancelled, Retry
+    from outlast.core.unique import Unique, debounce, throttle
     from outlast.sdk.app import Outlast
     from outlast.sdk.client import Client
     from outlast.sdk.context import Artifact, Job
     from outlast.sdk.handle import Handle
+    from outlast.sdk.keys import key_for
     from outlast.sdk.sync import SyncClient, SyncOutlast
     from outlast.sdk.sync_context import SyncJob
 
@@ -29,6 +31,10 @@ __all__ = [
     "SyncClient",
     "SyncJob",
     "SyncOutlast",
+    "Unique",
+    "debounce",
+    "key_for",
+    "throttle",
 ]
 
 _HOMES = {
@@ -47,6 +53,10 @@ _HOMES = {
     "SyncClient": "sdk.sync",
     "SyncJob": "sdk.sync_context",
     "SyncOutlast": "sdk.sync",
+    "Unique": "core.unique",
+    "debounce": "core.unique",
+    "key_for": "sdk.keys",
+    "throttle": "core.unique",
 }
 
 

@@ -222,3 +222,30 @@ async def test_a_queue_that_is_drained_takes_nothing_new_and_does_what_is_there(
     assert (refused.status_code, refused.json()["code"]) == (503, "queue-full")
     assert "drained" in refused.json()["detail"]
     assert (await api.get(f"/v1/jobs/{first['id']}")).json()["status"] == "pending"
+
+
+async def test_a_job_of_one_intention_is_answered_with_the_one_that_is_there(api):
+    def submit(**unique):
+        body = {"task": "add", "args": {"a": 1, "b": 2}, "unique": {"by": ["a"], **unique}}
+        return api.post("/v1/jobs", json=body)
+
+    first = await submit()
+    again, refused = await submit(), await submit(on="reject")
+    replaced = await submit(on="replace")
+    wrong = await submit(on="explode")
+
+    assert "job-unique" not in first.headers
+    assert (again.headers["job-unique"], again.json()["id"]) == ("existing", first.json()["id"])
+    assert (refused.status_code, refused.json()["code"]) == (409, "duplicate-job")
+    assert refused.json()["job_id"] == first.json()["id"]
+    assert replaced.headers["job-unique"] == "replaced"
+    assert wrong.json()["errors"][0]["path"] == "unique.on"
+
+
+async def test_a_batch_tells_what_became_of_each_job_of_one_intention(api):
+    job = {"task": "add", "args": {"a": 1}, "unique": True}
+
+    answer = await api.post("/v1/jobs/batch", json={"jobs": [job, job]})
+
+    first, second = answer.json()["jobs"]
+    assert second == {"id": first["id"], "unique": "existing"}

@@ -8,8 +8,10 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from outlast.core.errors import OutlastError
-from outlast.ledger.sqlite import SqliteLedger, read, write
+from outlast.ledger.sqlite import SqliteLedger, read
+from outlast.ledger.sqlite.statements import sql
 from outlast.testing.machine import differential
+from tests.ledger_fixtures import plant
 
 EXAMPLES = int(os.environ.get("OUTLAST_EXAMPLES", "60"))
 STEPS = 40
@@ -53,18 +55,15 @@ def test_sqlite_and_the_reference_agree(tmp_path):
 @pytest.mark.parametrize("name", MUTANTS)
 def test_the_machine_finds_a_planted_bug(tmp_path, monkeypatch, name):
     file, good, bad = MUTANTS[name]
-    real_sql, real_fragments = write.sql, read.fragments
-    planted = [part for part in [real_sql(file)] if good in part]
+    real_fragments = read.fragments
+    planted = [part for part in [sql(file)] if good in part]
     assert planted or any(good in part for part in real_fragments(file).values())
-
-    def sql(asked):
-        return real_sql(asked).replace(good, bad) if asked == file else real_sql(asked)
 
     def fragments(asked):
         parts = real_fragments(asked)
         return {k: v.replace(good, bad) for k, v in parts.items()} if asked == file else parts
 
-    monkeypatch.setattr(write, "sql", sql)
+    plant(monkeypatch, file, lambda text: text.replace(good, bad))
     monkeypatch.setattr(read, "fragments", fragments)
     found = settings(max_examples=200, phases=[Phase.generate], print_blob=False, **COMMON)
     with pytest.raises((AssertionError, OutlastError, ExceptionGroup)):

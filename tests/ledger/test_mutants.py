@@ -4,8 +4,9 @@ import pytest
 import test_laws as laws
 
 from outlast.core.errors import OutlastError
-from outlast.ledger.sqlite import write
-from outlast.testing import commit_laws
+from outlast.ledger.sqlite.statements import sql
+from outlast.testing import commit_laws, sole_laws
+from tests.ledger_fixtures import plant
 
 MUTANTS = {
     "no fencing": (
@@ -51,6 +52,14 @@ MUTANTS = {
         "claim", "ORDER BY priority DESC, number", "ORDER BY priority DESC, number DESC",
         laws.test_a_released_job_costs_no_attempt_and_keeps_its_place,
     ),
+    "the oldest of an intention": (
+        "sole_find", "ORDER BY number DESC", "ORDER BY number",
+        sole_laws.test_the_newest_job_of_an_intention_counts,
+    ),
+    "an intention in any state": (
+        "sole_find", "status = :status", ":status IS NOT NULL",
+        sole_laws.test_an_intention_is_free_again_when_its_job_has_left_the_states,
+    ),
     "an event without its number": (
         "transition", "seq = seq + (:event <> '')", "seq = seq + 2",
         laws.test_folding_the_history_gives_the_row,
@@ -61,11 +70,8 @@ MUTANTS = {
 @pytest.mark.parametrize("name", MUTANTS)
 async def test_a_planted_bug_is_caught(ledger, monkeypatch, name):
     file, good, bad, law = MUTANTS[name]
-    real = write.sql
-    assert good in real(file)
-    monkeypatch.setattr(
-        write, "sql", lambda asked: real(asked).replace(good, bad) if asked == file else real(asked)
-    )
+    assert good in sql(file)
+    plant(monkeypatch, file, lambda text: text.replace(good, bad))
 
     if law is laws.test_folding_the_history_gives_the_row:
         trial = law.hypothesis.inner_test(ledger, ["claim", "release"])

@@ -2,8 +2,9 @@
 
 import pytest
 
-from outlast.ledger.sqlite import lane, write
+from outlast.ledger.sqlite import lane
 from outlast.testing.disk import everything, nothing_unsynced
+from tests.ledger_fixtures import plant
 from tests.reliability.taped import KEEPS, Taped
 
 
@@ -56,11 +57,8 @@ def test_that_law_finds_changes_that_are_committed_apart(taped, monkeypatch):
 
 
 def test_that_law_finds_keys_that_are_not_kept(taped, monkeypatch):
-    real = write.sql
-    forgetful = "SELECT :tenant, :key, :fingerprint, :job_id, :now, :expires_at"
-    monkeypatch.setattr(
-        write, "sql", lambda asked: forgetful if asked == "key_put" else real(asked)
-    )
+    forgetful = "SELECT :tenant, :key, :fingerprint, :job_id, :submitted_at, :expires_at"
+    plant(monkeypatch, "key_put", lambda _: forgetful)
     life = taped()
     monkeypatch.undo()
 

@@ -9,9 +9,9 @@ import pytest
 from outlast.api import create
 from outlast.core.errors import UnavailableError
 from outlast.core.job import Filter, Page
-from outlast.ledger.sqlite import write
 from outlast.sdk.app import TaskHandle
 from outlast.sdk.sync import SyncOutlast
+from tests.ledger_fixtures import plant
 from tests.worker.rig import Deaf, new_app
 
 BODY = b'{"task": "add", "args": {"a": 1}}'
@@ -83,11 +83,8 @@ async def test_a_reply_lost_after_the_commit_makes_no_second_job(tmp_path):
 
 
 async def test_that_law_finds_keys_that_are_not_kept(tmp_path, monkeypatch):
-    real = write.sql
-    forgetful = "SELECT :tenant, :key, :fingerprint, :job_id, :now, :expires_at"
-    monkeypatch.setattr(
-        write, "sql", lambda asked: forgetful if asked == "key_put" else real(asked)
-    )
+    forgetful = "SELECT :tenant, :key, :fingerprint, :job_id, :submitted_at, :expires_at"
+    plant(monkeypatch, "key_put", lambda _: forgetful)
 
     with pytest.raises(AssertionError):
         await lost_then_asked_again(make(tmp_path))

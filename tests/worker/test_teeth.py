@@ -9,7 +9,7 @@ import test_death
 import test_hands
 
 from outlast.core.errors import WaitTimeoutError
-from outlast.ledger.sqlite import write
+from tests.ledger_fixtures import plant
 from tests.worker.rig import new_app
 
 FORGETFUL = """
@@ -36,8 +36,7 @@ async def test_a_worker_that_forgets_its_steps_is_caught(app, fleet, tmp_path):
 
 
 async def test_a_claim_that_chokes_on_one_row_is_caught(tmp_path, monkeypatch):
-    real = write.sql
-    monkeypatch.setattr(write, "sql", lambda name: real(name).replace("CAST(args AS BLOB)", "args"))
+    plant(monkeypatch, "claim", lambda text: text.replace("CAST(args AS BLOB)", "args"))
     monkeypatch.setattr(test_hands, "DEADLINE_S", 1.5)
 
     async with new_app(tmp_path) as app:

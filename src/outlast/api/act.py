@@ -103,20 +103,11 @@ async def change(context: Context, request: Request, who: Caller) -> Response:
         said = {name: body[name] for name in _CHANGES if name in body}
         new = replace(blank, source=job.status, data=to_json(said).decode())
         if "run_at" in body:
-            new = _moved(new, job, max(0, (run_at or 0) - context.clock.now_us()))
+            new = transition.moved(new, max(0, (run_at or 0) - context.clock.now_us()))
         (verdict,) = await context.ledger.commit([new])
         if verdict.accepted:
             return answer(job_out(await context.job(job_id, who), admin=who.admin))
     raise ConflictError(f"job {job_id} can't be changed: it keeps changing", hint="try again")
-
-
-def _moved(new: Transition, job: JobRecord, delay_us: int) -> Transition:
-    """Let a job run after a delay: the event is the one that this arrow always has."""
-    if delay_us:
-        event = "changed" if job.status is Status.SCHEDULED else "scheduled"
-        return replace(new, target=Status.SCHEDULED, delay_us=delay_us, event=event)
-    event = "due" if job.status is Status.SCHEDULED else "changed"
-    return replace(new, target=Status.PENDING, event=event)
 
 
 async def each(

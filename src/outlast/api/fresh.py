@@ -42,6 +42,7 @@ def record_of(job: NewJob, at_us: int) -> JobRecord:
         deadline_at=None if job.deadline_us is None else at_us + job.deadline_us, holder=None,
         concurrency_key=job.concurrency_key, key=job.key, tags=job.tags, notify=job.notify,
         progress=None, result=None, error=None, artifacts="[]", cursor=None,
+        sole_key=None if job.sole is None else job.sole.key,
     )  # fmt: skip
 
 

@@ -101,6 +101,21 @@ _OPTIONS: Final[dict[str, Schema]] = {
     "tags": _list(_NAME, TAGS_MAX),
     "notify": _list(_OBJECT, NOTIFY_MAX),
     "idempotency_key": {"type": "string", "minLength": 1, "maxLength": KEY_CHARS_MAX},
+    "unique": {
+        "description": "which jobs are the same intention, and what a further submit gets",
+        "anyOf": [
+            _FLAG,
+            _closed(
+                {},
+                by=_list(_NAME, 20),
+                within=_DURATION,
+                states=_list(_STATUS),
+                on={"type": "string", "enum": ["existing", "reject", "replace"]},
+                wait=_DURATION,
+                at_most=_DURATION,
+            ),
+        ],
+    },
 }
 _QUANTILES: Final[Schema] = _record({"p50": _maybe(_NUMBER), "p95": _maybe(_NUMBER)})
 _JOB: Final[Schema] = _record(
@@ -169,7 +184,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
             "jobs": _list(
                 {
                     "oneOf": [
-                        _record({"id": _ID}, replayed=_FLAG),
+                        _record({"id": _ID}, replayed=_FLAG, unique=_TEXT),
                         _record({"problem": ref("Problem")}),
                     ]
                 }

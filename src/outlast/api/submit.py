@@ -12,7 +12,13 @@ from outlast.api.context import Context
 from outlast.api.fresh import Written, record_of, written
 from outlast.api.guard import Caller
 from outlast.api.query import wait_seconds
-from outlast.core.errors import InvalidInputError, KeyReusedError, OutlastError, QueueFullError
+from outlast.core.errors import (
+    DuplicateJobError,
+    InvalidInputError,
+    KeyReusedError,
+    OutlastError,
+    QueueFullError,
+)
 from outlast.core.job import Inserted, NewJob
 from outlast.core.limits import BATCH_MAX, SECOND, WAIT_SECONDS_MAX
 from outlast.core.status import Status
@@ -21,6 +27,11 @@ from outlast.sdk.submission import NO_OPTIONS, Options, new_job
 OPTIONS: Final = frozenset(item.name for item in fields(Options)) - {"key"}
 _KNOWN: Final = OPTIONS | {"task", "args", "idempotency_key"}
 _PLAIN: Final = frozenset({"task", "args"})
+_REPEATS: Final[dict[str, dict[str, object]]] = {
+    "duplicate": {"replayed": True},
+    "existing": {"unique": "existing"},
+    "replaced": {"unique": "replaced"},
+}
 _NO_ARGS: Final[dict[str, Any]] = {}
 
 
@@ -73,6 +84,12 @@ async def refusal(
                 hint="use a new key for a new request",
                 job_id=inserted.id,
             )
+        case "rejected":
+            return DuplicateJobError(
+                f"task {job.task}: expected no other such job, found {inserted.id}",
+                hint="wait for it, or cancel it",
+                job_id=inserted.id,
+            )
         case "full":
             figures = await context.overviews.one(job.queue, who.tenant)
             draining = context.rules(job.queue).draining
@@ -113,7 +130,10 @@ async def _submit(context: Context, request: Request, who: Caller, body: Any) ->
         error = await refusal(context, job, inserted, who)
         if error is not None:
             raise error
-        headers["Idempotency-Replayed"] = "true"
+        if inserted.outcome == "duplicate":
+            headers["Idempotency-Replayed"] = "true"
+        else:
+            headers["Job-Unique"] = inserted.outcome
         record = await context.job(inserted.id, who)
     if seconds:
         settled = await context.watch.settled(record, seconds, ended=True)
@@ -164,8 +184,7 @@ async def submit_batch(context: Context, request: Request, who: Caller) -> Respo
             made[n] = refused
             shown.append({"problem": problem_body(refused)})
         else:
-            replayed = {"replayed": True} if outcome.outcome == "duplicate" else {}
-            shown.append({"id": outcome.id, **replayed})
+            shown.append({"id": outcome.id, **_REPEATS.get(outcome.outcome, {})})
     if atomic:
         _guard_all(made)
     return answer({"jobs": shown}, 202)

@@ -10,7 +10,8 @@
     ├── NotFoundError          no such job, task, artifact, schedule
     │   └── GoneError              it existed, and retention has removed it
     ├── ConflictError          the thing is not in a state that allows this
-    │   └── KeyReusedError         an idempotency key came back with another request
+    │   ├── KeyReusedError         an idempotency key came back with another request
+    │   └── DuplicateJobError      another job of the same intention is there
     ├── TooLargeError          over a limit of `core.limits`
     ├── QueueFullError         the queue is at its depth limit; try later
     ├── RateLimitedError       this client is over its rate; try later
@@ -106,6 +107,12 @@ class KeyReusedError(InvalidInputError):
 
     code = "idempotency-key-reused"
     exit_code = 5
+
+
+class DuplicateJobError(ConflictError):
+    """Another job of the same intention is there; `facts["job_id"]` says which."""
+
+    code = "duplicate-job"
 
 
 class TooLargeError(InvalidInputError):

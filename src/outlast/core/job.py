@@ -5,6 +5,7 @@ from typing import Final, Literal
 
 from outlast.core.limits import ATTEMPTS_DEFAULT, KEY_TTL_US
 from outlast.core.status import Status
+from outlast.core.unique import Sole
 
 
 @dataclass(slots=True, kw_only=True)  # not frozen: that would take thrice as long on each submit
@@ -29,12 +30,21 @@ class NewJob:
     key: str | None = None  # the idempotency key
     fingerprint: str = ""  # of the request, to tell a repeat from a reuse of the key
     key_ttl_us: int = KEY_TTL_US
+    sole: Sole | None = None  # which other jobs are the same intention
     max_depth: int | None = None  # refuse when as many of the queue's jobs already wait
+
+    def delay_from(self, now: int) -> int:
+        """Return how long from now it is to wait, in microseconds."""
+        return self.delay_us if self.run_at_us is None else max(0, self.run_at_us - now)
 
 
 @dataclass(frozen=True, slots=True)
 class Inserted:
-    """What became of one insert: `created`, `duplicate`, `conflict` (key reused) or `full`."""
+    """What became of one insert.
+
+    It was `created`; or it is a `duplicate` of its key or ID, a `conflict` (its key was used for
+    another request), or `full`; or one like it was there: `existing`, `replaced` or `rejected`.
+    """
 
     id: str
     outcome: str
@@ -78,6 +88,7 @@ class JobRecord:
     error: str | None
     artifacts: str
     cursor: str | None  # how far a resumable job is; changes without an event
+    sole_key: str | None = None  # names the intention that it is the one job of
 
 
 @dataclass(frozen=True, slots=True)

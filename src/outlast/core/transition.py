@@ -3,7 +3,7 @@
 import json
 from dataclasses import replace
 
-from outlast.core.job import JobRecord, Lease, Transition, Verdict
+from outlast.core.job import JobRecord, Lease, NewJob, Transition, Verdict
 from outlast.core.limits import LOST_MAX, MISSING_MAX
 from outlast.core.retry import LOST_BACKOFF, MISSING_BACKOFF, Backoff
 from outlast.core.status import UNSTARTED, Status
@@ -253,6 +253,31 @@ def redriven(job_id: str, status: Status, *, args: str | None = None) -> Transit
         args=args,
         cursor=None if args is None else "{}",
     )
+
+
+def moved(change: Transition, delay_us: int) -> Transition:
+    """Let an unstarted job run after a delay: the event is the one that this arrow always has."""
+    if delay_us:
+        event = "changed" if change.source is Status.SCHEDULED else "scheduled"
+        return replace(change, target=Status.SCHEDULED, delay_us=delay_us, event=event)
+    event = "due" if change.source is Status.SCHEDULED else "changed"
+    return replace(change, target=Status.PENDING, event=event)
+
+
+def replaced(job_id: str, status: Status, new: NewJob, delay_us: int) -> Transition:
+    """Put what a later submit of the same intention says into a job that has not started."""
+    change = Transition(
+        job_id,
+        status,
+        None,
+        None,
+        "changed",
+        json.dumps({"args": json.loads(new.args), "priority": new.priority}),
+        args=new.args,
+        priority=new.priority,
+        max_attempts=new.max_attempts,
+    )
+    return moved(change, delay_us)
 
 
 def discarded(job_id: str, reason: str) -> Transition:

@@ -4,15 +4,12 @@ It shares nothing with the stores that it judges. It belongs to one event loop; 
 anything, so each one is atomic.
 """
 
-import asyncio
 import json
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any, cast
-from weakref import WeakKeyDictionary
 
+from outlast.core import transition
 from outlast.core.job import (
     Doc,
     Event,
@@ -30,12 +27,14 @@ from outlast.core.job import (
 )
 from outlast.core.ports import Clock
 from outlast.core.status import Status
+from outlast.core.unique import Sole
 from outlast.ledger import memory_rows as rows
+from outlast.ledger.memory_bell import MemoryBell
 from outlast.ledger.protocol import Capability
 from outlast.system import CLOCK
 
 _WAITING_FOR_WORKERS = frozenset({Status.SCHEDULED, Status.PENDING})
-_REFUSED = frozenset({"conflict", "full"})
+_REFUSED = frozenset({"conflict", "full", "rejected"})
 _GIVEN_UP = 0  # the `lease_until` of a worker that can never renew
 
 
@@ -47,33 +46,6 @@ class Remembered:
     job_id: str
     submitted_at: int
     expires_at: int
-
-
-class MemoryBell:
-    """Rings within one event loop; each task hears every ring, whoever else heard it."""
-
-    def __init__(self) -> None:
-        self._rung = asyncio.Event()
-        self._rings = 0
-        self._heard: WeakKeyDictionary[asyncio.Task[Any], int] = WeakKeyDictionary()
-
-    def ring(self) -> None:
-        """Wake whoever waits, or whoever waits next."""
-        self._rings += 1
-        self._rung.set()
-
-    async def wait(self, timeout: float) -> None:
-        """Return when the bell rang since this task's last wait, or after `timeout` seconds."""
-        task = cast("asyncio.Task[Any]", asyncio.current_task())
-        if self._heard.get(task, 0) == self._rings:
-            self._rung.clear()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(timeout):
-                    await self._rung.wait()
-        self._heard[task] = self._rings
-
-    def close(self) -> None:
-        """Nothing to let go of."""
 
 
 class MemoryLedger:
@@ -133,6 +105,10 @@ class MemoryLedger:
                 return Inserted(first.job_id, outcome, first.submitted_at)
         if job.id in self._jobs:
             return Inserted(job.id, "duplicate", self._jobs[job.id].submitted_at)
+        if job.sole is not None:
+            there = self._another(job, job.sole, now)
+            if there is not None:
+                return there
         if job.max_depth is not None and self._depth(job.queue) >= job.max_depth:
             return Inserted(job.id, "full", now)
         self._last_number += 1
@@ -140,11 +116,34 @@ class MemoryLedger:
         delayed = row.status is Status.SCHEDULED
         data = json.dumps({"queue": job.queue, "task": job.task, "delayed": delayed})
         self._append(row, "submitted", now, data)
+        self._remember(job, job.id, now, now)
+        return Inserted(job.id, "created", now)
+
+    def _another(self, job: NewJob, rule: Sole, now: int) -> Inserted | None:
+        """Return what a job of the same intention means for a new one; None when none counts."""
+        found = [
+            row
+            for row in self._jobs.values()
+            if row.sole_key == rule.key
+            and row.status in rule.counting
+            and rule.is_recent(row.submitted_at, now)
+        ]
+        if not found:
+            return None
+        there = found[-1]
+        if rule.on == "replace":
+            delay = rule.put_off_us(job.delay_from(now), there.submitted_at, now)
+            self._judge(transition.replaced(there.id, there.status, job, delay), now)
+        if rule.on != "reject":
+            self._remember(job, there.id, there.submitted_at, now)
+        return Inserted(there.id, rule.outcome, there.submitted_at)
+
+    def _remember(self, job: NewJob, job_id: str, submitted_at: int, now: int) -> None:
+        """Let the job's idempotency key, if it has one, stand for what it got."""
         if job.key is not None:
             self._keys[job.tenant, job.key] = Remembered(
-                job.fingerprint, job.id, now, now + job.key_ttl_us
+                job.fingerprint, job_id, submitted_at, now + job.key_ttl_us
             )
-        return Inserted(job.id, "created", now)
 
     def _remembered(self, tenant: str, key: str, now: int) -> Remembered | None:
         """Return what the key stands for, unless its time is over."""

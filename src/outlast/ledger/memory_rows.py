@@ -50,6 +50,7 @@ def first_row(job: NewJob, number: int, now: int) -> JobRecord:
         error=None,
         artifacts="[]",
         cursor=None,
+        sole_key=None if job.sole is None else job.sole.key,
     )
 
 

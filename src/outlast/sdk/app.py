@@ -6,11 +6,18 @@ from dataclasses import replace
 from typing import Any, Generic, Literal, ParamSpec, Self, TypeVar, overload
 
 from outlast.blobs import Blobs, open_blobs
-from outlast.core.errors import InvalidInputError, KeyReusedError, NotFoundError, QueueFullError
+from outlast.core.errors import (
+    DuplicateJobError,
+    InvalidInputError,
+    KeyReusedError,
+    NotFoundError,
+    QueueFullError,
+)
 from outlast.core.job import NewJob
 from outlast.core.limits import NAME_CHARS_MAX
 from outlast.core.queue import QueueRules
 from outlast.core.retry import DEFAULT_BACKOFF, NO_RULES, Backoff, Rules
+from outlast.core.unique import Unique
 from outlast.ledger import Ledger, open_ledger
 from outlast.sdk.handle import Handle
 from outlast.sdk.queues import Rulebook
@@ -50,7 +57,8 @@ class TaskHandle(Generic[P, R]):
     async def submit(self, *args: Any, **kwargs: Any) -> Handle:
         """Store a job durably and return a handle on it.
 
-        Raises InvalidInputError for arguments that don't fit, KeyReusedError, QueueFullError.
+        Raises InvalidInputError for arguments that don't fit, KeyReusedError, QueueFullError, and
+        DuplicateJobError where the task's or the submit's `unique` says so.
         """
         await self._app.rules.fresh(self._app.ledger)
         job = new_job(
@@ -174,6 +182,7 @@ class Outlast:
         backoff: Backoff = DEFAULT_BACKOFF,
         on_error: Rules = NO_RULES,
         isolation: Literal["none", "process"] = "none",
+        unique: Unique | bool | None = None,
     ) -> Callable[[Callable[P, Any]], TaskHandle[P, Any]]: ...
 
     def task(  # type: ignore[misc]
@@ -186,7 +195,8 @@ class Outlast:
         must stop has `grace` to do so; then its process is killed, or replaced. `on_error` says for
         exception classes what follows instead of the backoff: another `Backoff`, a `Snooze`, or
         `GIVE_UP`, which dead-letters at once. `isolation="process"` runs each job in its own
-        process, which a time limit can kill. Raises InvalidInputError for what can't be kept.
+        process, which a time limit can kill. `unique` says which of the task's jobs are the same
+        intention, and what a further one gets. Raises InvalidInputError for what can't be kept.
         """
         chosen_policy = policy_of(**policy)
 
@@ -217,8 +227,14 @@ class Outlast:
                     hint="try again later",
                     retry_after=5,
                 )
+            case "rejected":
+                raise DuplicateJobError(
+                    f"task {job.task}: expected no other such job, found {inserted.id}",
+                    hint="wait for it, or cancel it",
+                    job_id=inserted.id,
+                )
             case outcome:
-                return Handle(self, inserted.id, duplicate=outcome == "duplicate")
+                return Handle(self, inserted.id, duplicate=outcome != "created")
 
     def handle(self, job_id: str) -> Handle:
         """Return a handle on a job submitted earlier."""

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any, Final
 
-from pydantic_core import PydanticSerializationError, to_json
+from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from outlast.core.errors import InvalidInputError
 from outlast.core.instant import duration_us, from_rfc3339
@@ -21,6 +21,7 @@ from outlast.core.limits import (
     PRIORITY_MIN,
     TAGS_MAX,
 )
+from outlast.core.unique import Sole, Unique
 from outlast.sdk.task import Task
 from outlast.system import new_id
 
@@ -43,6 +44,7 @@ class Options:
     tags: list[str] | tuple[str, ...] | None = None
     notify: list[dict[str, Any]] | None = None
     key: str | None = None
+    unique: Unique | bool | Mapping[str, Any] | None = None
 
 
 NO_OPTIONS: Final = Options()
@@ -94,7 +96,7 @@ def new_job(
 ) -> NewJob:
     """Check everything and build the job; raise InvalidInputError that lists all that is wrong."""
     policy = task.policy
-    if options is NO_OPTIONS:
+    if options is NO_OPTIONS and policy.unique is None:
         # The hot path: nothing to check beyond the arguments.
         return NewJob(
             id=new_id(),
@@ -111,6 +113,7 @@ def new_job(
     problems = _Problems()
     times = _times(options, problems)
     _check_rest(options, problems)
+    unique = _unique(task, options, problems)
     encoded = ""
     try:
         encoded = task.encode(args)
@@ -118,6 +121,7 @@ def new_job(
         problems.found += error.facts.get("errors", [])  # type: ignore[arg-type]
         if not problems.found:
             raise
+    sole = _sole(task, encoded, unique, tenant, problems) if encoded and unique else None
     if problems.found:
         listed = "; ".join(f"{e['path']}: {e['message']}" for e in problems.found[:5])
         raise InvalidInputError(
@@ -130,7 +134,7 @@ def new_job(
         tenant=tenant,
         queue=options.queue or policy.queue,
         priority=policy.priority if options.priority is None else options.priority,
-        delay_us=times["delay"] or 0,
+        delay_us=_delay_us(times["delay"], unique),
         run_at_us=times["run_at"],
         max_attempts=options.max_attempts or policy.max_attempts,
         timeout_us=policy.timeout_us if times["timeout"] is None else times["timeout"],
@@ -141,8 +145,40 @@ def new_job(
         notify=to_json(options.notify or []).decode(),
         key=options.key,
         fingerprint=_fingerprint(task.name, encoded, options) if options.key else "",
+        sole=sole,
         max_depth=max_depth,
     )
+
+
+def _unique(task: Task, options: Options, problems: _Problems) -> Unique | None:
+    if options.unique is None:
+        return task.policy.unique
+    if options.unique is False:
+        return None
+    try:
+        return Unique.read(options.unique)
+    except InvalidInputError as error:
+        problems.found += error.facts.get("errors", [])  # type: ignore[arg-type]
+        return None
+
+
+def _sole(
+    task: Task, encoded: str, unique: Unique, tenant: str, problems: _Problems
+) -> Sole | None:
+    """Name the intention: a tenant's task with the arguments that count."""
+    try:
+        chosen = unique.chosen(from_json(encoded), task.name)
+    except InvalidInputError as error:
+        problems.found += error.facts.get("errors", [])  # type: ignore[arg-type]
+        return None
+    text = json.dumps([tenant, task.name, chosen], sort_keys=True, separators=(",", ":"))
+    return unique.sole(sha256(text.encode()).hexdigest())
+
+
+def _delay_us(asked: int | None, unique: Unique | None) -> int:
+    if asked is None and unique is not None:
+        asked = unique.wait_us
+    return asked or 0
 
 
 def _times(options: Options, problems: _Problems) -> dict[str, int | None]:
@@ -206,6 +242,7 @@ def _fingerprint(task: str, args: str, options: Options) -> str:
         options.concurrency_key,
         list(options.tags or ()),
         options.notify or [],
+        *([] if options.unique is None else [options.unique]),
     ]
     text = json.dumps(said, sort_keys=True, separators=(",", ":"), default=str)
     return sha256(text.encode()).hexdigest()

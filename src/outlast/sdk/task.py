@@ -23,6 +23,7 @@ from outlast.core.limits import (
     SECOND,
 )
 from outlast.core.retry import DEFAULT_BACKOFF, NO_RULES, Backoff, Rules, check_rules
+from outlast.core.unique import Unique
 from outlast.sdk.capture import Voice, speaking
 from outlast.sdk.context import Job
 from outlast.sdk.sync_context import SyncJob
@@ -45,6 +46,7 @@ class Policy:
     deadline_us: int | None = None
     stall_us: int | None = None
     grace_us: int = 10 * SECOND
+    unique: Unique | None = None
 
     def __post_init__(self) -> None:
         """Refuse what could not be kept, when the task is registered and not when it runs."""
@@ -75,6 +77,7 @@ def policy_of(  # noqa: PLR0913 - a policy has many optional parts
     backoff: Backoff = DEFAULT_BACKOFF,
     on_error: Rules = NO_RULES,
     isolation: str = "none",
+    unique: Unique | bool | None = None,
 ) -> Policy:
     """Read a policy as `app.task` takes it."""
     limits = {"timeout": timeout, "deadline": deadline, "stall_after": stall_after}
@@ -93,6 +96,7 @@ def policy_of(  # noqa: PLR0913 - a policy has many optional parts
         deadline_us=read["deadline"],
         stall_us=read["stall_after"],
         grace_us=duration_us(grace, field="grace"),
+        unique=Unique.read(unique) if unique else None,
     )
 
 
@@ -126,6 +130,11 @@ class Task:
             default = ... if parameter.default is parameter.empty else parameter.default
             fields[name] = (hint, default)
             parameters.append(parameter)
+        unknown = set((self.policy.unique and self.policy.unique.by) or ()) - fields.keys()
+        if unknown:
+            raise InvalidInputError(
+                f"task {self.name}: unique.by: expected arguments of it, got {sorted(unknown)}"
+            )
         self.args_model = create_model(f"{self.name}_args", __config__=_FORBID, **fields)
         self._signature = signature.replace(parameters=parameters)
         self._result = TypeAdapter(hints.get("return", Any))

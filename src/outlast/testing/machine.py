@@ -30,6 +30,7 @@ from outlast.core.fold import fold, of_row
 from outlast.core.job import Event, Filter, JobRecord, Lease, Page, Transition, Want
 from outlast.core.retry import Backoff
 from outlast.core.status import Status
+from outlast.core.unique import ANSWERS, LIVE, REPLACEABLE, Sole
 from outlast.ledger.memory import MemoryLedger
 from outlast.ledger.protocol import Ledger
 from outlast.testing.scene import ALL, NOW, TTL, job, job_id
@@ -62,6 +63,14 @@ SUBMIT: Final = st.fixed_dictionaries(
         "fingerprint": st.sampled_from(["r1", "r2"]),
         "key_ttl_us": st.sampled_from([1, TTL]),
         "tags": st.just('["a"]'),
+        "sole": st.builds(
+            Sole,
+            st.sampled_from(["s1", "s2"]),
+            st.sampled_from([LIVE, REPLACEABLE, (Status.COMPLETED, Status.PENDING)]),
+            st.sampled_from([None, 1_000]),
+            st.sampled_from(ANSWERS),
+            st.sampled_from([None, 1_500]),
+        ),
     },
 )
 WHERE: Final = st.fixed_dictionaries(

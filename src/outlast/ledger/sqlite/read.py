@@ -46,6 +46,7 @@ _COLUMNS = (
     "error",
     "artifacts",
     "cursor",
+    "sole_key",
 )
 _PLAIN = (
     "tenant",

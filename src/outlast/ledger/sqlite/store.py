@@ -21,7 +21,7 @@ from outlast.core.job import (
 )
 from outlast.core.ports import Clock
 from outlast.ledger.protocol import Capability
-from outlast.ledger.sqlite import read, write
+from outlast.ledger.sqlite import insert, read, write
 from outlast.ledger.sqlite.bell import SocketBell
 from outlast.ledger.sqlite.connection import schema_version, set_schema_version, structure
 from outlast.ledger.sqlite.lane import Lane
@@ -76,10 +76,10 @@ class SqliteLedger:
         )
 
     def _insert(self, db: apsw.Connection, jobs: Sequence[NewJob], now: int) -> list[Inserted]:
-        return self._guarded(write.insert(db, jobs, now))
+        return self._guarded(insert.insert(db, jobs, now))
 
     def _insert_all(self, db: apsw.Connection, jobs: Sequence[NewJob], now: int) -> list[Inserted]:
-        return self._guarded(write.insert_all(db, jobs, now))
+        return self._guarded(insert.insert_all(db, jobs, now))
 
     def _guarded(self, outcomes: list[Inserted]) -> list[Inserted]:
         """Let no new job into a disk whose reserve was spent; a repeated one is none."""

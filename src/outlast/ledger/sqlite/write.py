@@ -1,157 +1,17 @@
 """The write side: each function runs inside the writer's transaction and decides nothing."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby, islice
-from typing import Any, Final, TypeVar
+from collections.abc import Sequence
+from typing import Any, Final
 
 import apsw
 
-from outlast.core.job import Inserted, Lease, NewJob, Pruned, Transition, Verdict, Want
+from outlast.core.job import Lease, Pruned, Transition, Verdict, Want
 from outlast.core.status import TERMINAL, Status
-from outlast.ledger.sqlite.connection import all_or_none, one, rows, sole
-from outlast.ledger.sqlite.statements import fragments, sql
+from outlast.ledger.sqlite.connection import one, rows
+from outlast.ledger.sqlite.statements import sql
 
-T = TypeVar("T")
-CHUNK: Final = 32  # rows a statement
 _BACK: Final = frozenset({Status.PENDING, Status.SCHEDULED, Status.WAITING})
-
-
-def insert(db: apsw.Connection, jobs: Sequence[NewJob], now: int) -> list[Inserted]:
-    """Insert each job with its first event, unless its key or its queue's depth says no."""
-    made: list[Inserted] = []
-    for plain, some in groupby(jobs, _is_plain):
-        if plain:
-            for chunk in batched(some, CHUNK):
-                made += _insert_chunk(db, chunk, now)
-        else:
-            made += [_insert_one(db, job, now) for job in some]
-    return made
-
-
-def batched(items: Iterable[T], size: int) -> Iterator[tuple[T, ...]]:
-    """Cut an iterable into tuples of this size; the last one may be shorter."""
-    rest = iter(items)
-    while some := tuple(islice(rest, size)):
-        yield some
-
-
-def _is_plain(job: NewJob) -> bool:
-    """Whether nothing has to be looked up before."""
-    return job.key is None and job.max_depth is None
-
-
-def _insert_chunk(db: apsw.Connection, jobs: Sequence[NewJob], now: int) -> list[Inserted]:
-    if len(jobs) == 1:
-        return [_insert_one(db, jobs[0], now)]
-    parts = fragments("insert_jobs")
-    values: list[object] = []
-    for job in jobs:
-        values += _row(job, now)
-    try:
-        db.execute(f"{parts['head']} {', '.join([parts['row']] * len(jobs))}", values)
-    except apsw.ConstraintError:
-        # An ID that is there already; the statement left nothing, so each job for itself.
-        return [_insert_one(db, job, now) for job in jobs]
-    db.execute(parts["events"], {"last": db.last_insert_rowid(), "count": len(jobs)})
-    return [Inserted(job.id, "created", now) for job in jobs]
-
-
-def _row(job: NewJob, now: int) -> tuple[object, ...]:
-    """Return what `insert_jobs.sql` binds for a job."""
-    run_at = job.run_at_us if job.run_at_us is not None else now + job.delay_us
-    delayed = run_at > now
-    return (
-        job.id,
-        "scheduled" if delayed else "pending",
-        job.queue,
-        job.priority,
-        job.max_attempts,
-        now,
-        run_at if delayed else now,
-        None if job.expires_in_us is None else now + job.expires_in_us,
-        job.deadline_us,
-        None if job.deadline_us is None else now + job.deadline_us,
-        job.timeout_us,
-        job.tenant,
-        job.task,
-        job.concurrency_key,
-        job.tags,
-        job.notify,
-        job.args,
-    )
-
-
-def insert_all(db: apsw.Connection, jobs: Sequence[NewJob], now: int) -> list[Inserted]:
-    """Insert all or none."""
-    with all_or_none(db) as undo:
-        outcomes = insert(db, jobs, now)
-        if any(outcome.outcome in {"conflict", "full"} for outcome in outcomes):
-            undo()
-            outcomes = [
-                o if o.outcome in {"conflict", "full"} else Inserted(o.id, "aborted", now)
-                for o in outcomes
-            ]
-    return outcomes
-
-
-def _insert_one(db: apsw.Connection, job: NewJob, now: int) -> Inserted:
-    if job.key is not None:
-        found = one(db, sql("key_find"), {"tenant": job.tenant, "key": job.key, "now": now})
-        if found is not None:
-            same = found[0] == job.fingerprint
-            return Inserted(found[1], "duplicate" if same else "conflict", found[2])
-    if job.max_depth is not None:
-        (depth,) = sole(db, sql("depth"), {"queue": job.queue, "limit": job.max_depth})
-        if depth >= job.max_depth:
-            # A repeat of what was let in before is no new job, however full the queue is by now.
-            known = one(db, sql("submitted_at"), {"id": job.id})
-            return (
-                Inserted(job.id, "duplicate", known[0]) if known else Inserted(job.id, "full", now)
-            )
-    run_at = job.run_at_us if job.run_at_us is not None else now + job.delay_us
-    delayed = run_at > now
-    row = one(
-        db,
-        sql("insert_job"),
-        {
-            "id": job.id,
-            "status": "scheduled" if delayed else "pending",
-            "queue": job.queue,
-            "priority": job.priority,
-            "max_attempts": job.max_attempts,
-            "now": now,
-            "run_at": run_at if delayed else now,
-            "expires_at": None if job.expires_in_us is None else now + job.expires_in_us,
-            "deadline_us": job.deadline_us,
-            "timeout_us": job.timeout_us,
-            "tenant": job.tenant,
-            "task": job.task,
-            "concurrency_key": job.concurrency_key,
-            "key": job.key,
-            "tags": job.tags,
-            "notify": job.notify,
-            "args": job.args,
-        },
-    )
-    if row is None:
-        (submitted_at,) = sole(db, sql("submitted_at"), {"id": job.id})
-        return Inserted(job.id, "duplicate", submitted_at)
-    data = json.dumps({"queue": job.queue, "task": job.task, "delayed": delayed})
-    db.execute(sql("insert_event"), (row[0], 1, "submitted", now, data))
-    if job.key is not None:
-        db.execute(
-            sql("key_put"),
-            {
-                "tenant": job.tenant,
-                "key": job.key,
-                "fingerprint": job.fingerprint,
-                "job_id": job.id,
-                "now": now,
-                "expires_at": now + job.key_ttl_us,
-            },
-        )
-    return Inserted(job.id, "created", now)
 
 
 def claim(db: apsw.Connection, want: Want, now: int) -> list[Lease]:

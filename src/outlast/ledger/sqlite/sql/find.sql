@@ -1,7 +1,7 @@
 -- name: select
 SELECT id, number, tenant, task, queue, status, priority, attempt, max_attempts, token, lost, run,
        seq, CAST(args AS BLOB), submitted_at, run_at, started_at, finished_at, expires_at, cancel_requested_at,
-       timeout_us, deadline_us, deadline_at, holder, concurrency_key, key, tags, notify, progress, result, error, artifacts, cursor
+       timeout_us, deadline_us, deadline_at, holder, concurrency_key, key, tags, notify, progress, result, error, artifacts, cursor, sole_key
 FROM job
 -- name: count_by:
 SELECT count(*) FROM job
