@@ -11,7 +11,8 @@ from outlast.core.errors import LeaseLostError
 from outlast.core.job import Inserted, JobRecord, Lease, NewJob, Transition, Verdict, Want
 from outlast.core.limits import DURATION_MAX_US, LEASE_US
 from outlast.core.ports import Clock, Entropy
-from outlast.ledger.memory import MemoryBell, MemoryLedger
+from outlast.ledger.memory import MemoryLedger
+from outlast.ledger.memory_bell import MemoryBell
 from outlast.ledger.protocol import Bell, Ledger
 from outlast.sdk.app import Outlast
 from outlast.system import new_id
