@@ -1,7 +1,9 @@
 """Time in a user's test: it stands still for jobs until the test lets it pass."""
 
 import asyncio
+import inspect
 import socket
+import sys
 import threading
 from datetime import UTC, datetime, timedelta
 
@@ -219,6 +221,27 @@ async def test_the_loop_is_given_back_and_its_time_goes_on(shop):
     assert inside <= loop.time() < inside + 60
     assert "select" not in vars(loop._selector)
     assert [task for task in asyncio.all_tasks() if "Pool" in repr(task)] == []
+
+
+async def test_many_blocks_on_one_loop_do_not_pile_up(shop):
+    loop, before = asyncio.get_running_loop(), sys.getrecursionlimit()
+    sys.setrecursionlimit(len(inspect.stack(0)) + 100)
+    try:
+        for _ in range(150):
+            async with testing(shop.app) as t:
+                await t.advance("1d")
+    finally:
+        sys.setrecursionlimit(before)
+
+    assert loop.time() > 150 * 86_400
+
+
+async def test_what_was_asked_to_stop_stops_when_time_goes_on(shop, t):
+    handle = await shop.patient.submit(days=2)
+    await t.advance("1d")
+
+    assert await handle.cancel() == "cancelling"
+    assert await t.drain() == {"cancelled": 1}
 
 
 def test_a_loop_whose_time_cannot_be_skipped_is_refused(shop):

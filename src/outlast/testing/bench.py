@@ -70,7 +70,7 @@ class Testing(Records):
         start = now.isoformat() if isinstance(now, datetime) else now
         self._passage = Passage(
             None if start is None else from_rfc3339(start, field="now"),
-            duration_us(patience, field="patience") / SECOND,
+            duration_us(patience, field="patience"),
         )
         self._app = app
         self._clock = _WorkerClock(self._passage)

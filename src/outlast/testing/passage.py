@@ -25,12 +25,12 @@ _LOOK_S: Final = 0.005  # how often to look whether a thread has ended
 class Passage:
     """The clock of a test, and the grip on its event loop."""
 
-    def __init__(self, start_us: int | None, patience_s: float) -> None:
+    def __init__(self, start_us: int | None, patience_us: int) -> None:
         began = CLOCK.elapsed_us()
         self._wall_us = (CLOCK.now_us() if start_us is None else start_us) - began
         self._ahead_us = 0  # of the real clock
         self._held_us: int | None = None  # what the time is while it moves only by leaps
-        self._patience_s = patience_s
+        self._patience_us = patience_us
         self._loop: Any = None
         self._quiet: asyncio.Future[None] | None = None
         self._leap_us = 0
@@ -77,7 +77,6 @@ class Passage:
                 hint="time can't be skipped on it; run this test without uvloop",
             )
         self._loop = loop
-        self._real_time: Callable[[], float] = loop.time
         self._lead_s: float = loop.time() - CLOCK.elapsed_us() / SECOND
         self._real_select: Callable[[float | None], Any] = loop._selector.select
         self._real_executor = loop.run_in_executor
@@ -96,6 +95,8 @@ class Passage:
         """Give the loop back. Its time goes on from where it is, so that no timer is misread."""
         if self._loop is not None:
             loop, self._loop = self._loop, None
+            lead_s = self._time() - CLOCK.elapsed_us() / SECOND
+            loop.time = lambda: CLOCK.elapsed_us() / SECOND + lead_s
             del loop._selector.select, loop.run_in_executor
             loop.set_task_factory(self._real_factory)
             loop._clock_resolution = self._real_resolution
@@ -133,7 +134,7 @@ class Passage:
 
     def _be_patient(self) -> None:
         """Begin to wait for sockets anew: something has just moved."""
-        self._patient_until = self._real_time() + self._patience_s
+        self._patient_until_us = CLOCK.elapsed_us() + self._patience_us
 
     def _select(self, timeout: float | None) -> Any:
         if self._leap_us and self._held_us is not None:
@@ -145,7 +146,7 @@ class Passage:
         if self._is_thread_at_work():
             return self._watch_threads(_LOOK_S if timeout is None else min(timeout, _LOOK_S))
         if self.has_sockets():
-            left = self._patient_until - self._real_time()
+            left = (self._patient_until_us - CLOCK.elapsed_us()) / SECOND
             if left > 0:
                 if events := self._real_select(left if timeout is None else min(timeout, left)):
                     self._be_patient()
