@@ -6,9 +6,13 @@ import sys
 from collections import Counter
 from datetime import UTC, datetime
 
-import httpx
 import pytest
+from pydantic_core import from_json
 from slow_api import retry_after
+
+from outlast.blobs.local import LocalBlobs
+from outlast.ledger.memory import MemoryLedger
+from tests.worker.rig import running
 
 HEAD = "iata,name,city,state,country,latitude,longitude\n"
 
@@ -44,42 +48,53 @@ def mails(folder):
 
 
 async def test_each_recipient_gets_one_mail(run, servers, recipients):
-    result = await run("mailing").attempt(recipients=str(recipients), subject="Timetable")
+    job = await run("mailing", recipients=str(recipients), subject="Timetable")
 
+    result = job.result
     got = Counter(mail["to"][0] for mail in mails(servers))
     assert (result["sent"], result["chunks"], result["refused"]) == (250, 3, [])
     assert len(got) == 250
     assert set(got.values()) == {1}
 
 
-async def test_after_a_crash_only_the_open_chunk_is_sent_again(run, servers, recipients):
-    job = run("mailing")
-    with pytest.raises(ConnectionError):
-        await job.attempt(recipients=str(recipients), subject="Timetable", crash_after_steps=1)
+async def test_after_a_crash_only_the_open_chunk_is_sent_again(t, run, servers, recipients):
+    with t.crash_at("step:mails 101 to 200"):
+        job = await run("mailing", recipients=str(recipients), subject="Timetable")
 
-    await job.attempt(recipients=str(recipients), subject="Timetable")
-
+    assert job.result["sent"] == 250
     arrived = mails(servers)
     assert sum(mail["again"] for mail in arrived) == 100
     assert len({mail["message_id"] for mail in arrived}) == 250
     assert (servers / "mail.mbox").read_bytes().count(b"\nMessage-ID: ") == 250
 
 
-async def test_the_client_waits_as_long_as_the_api_asks(run, servers, monkeypatch):
-    job = run("distances")
+@pytest.fixture
+async def real_time(tmp_path):
+    """Let a worker run the studio's jobs in real time, which the API's own clock goes by."""
+    from app import app
 
-    result = await job.attempt(origin="SEA", destinations=["JFK", "LAX", "ORD"] * 5)
+    with app.using(MemoryLedger(), LocalBlobs(str(tmp_path / "blobs"))):
+        async with running(app):
+            yield app
+
+
+async def test_the_client_waits_as_long_as_the_api_asks(real_time, tasks, servers):
+    handle = await tasks["distances"].submit(origin="SEA", destinations=["JFK", "LAX", "ORD"] * 5)
+    result = await handle.result(timeout=60)
 
     assert result["calls"] == 15
     assert result["waits"] >= 1
     assert result["farthest"]["destination"] == "JFK"
     assert result["farthest"]["km"] == pytest.approx(3890, rel=0.01)
-    assert job.file("distances.csv").startswith(b"from,to,km\r\nSEA,LAX,")
+    (file,) = from_json((await handle.record()).artifacts)
+    assert (await real_time.blobs.get(file["blob"])).startswith(b"from,to,km\r\nSEA,LAX,")
 
 
 async def test_an_unknown_airport_fails_the_job(run, servers):
-    with pytest.raises(httpx.HTTPStatusError, match="404"):
-        await run("distances").attempt(origin="SEA", destinations=["nowhere"])
+    job = await run("distances", origin="SEA", destinations=["nowhere"])
+
+    assert job.error["type"] == "HTTPStatusError"
+    assert "404" in job.error["message"]
 
 
 @pytest.mark.parametrize(
