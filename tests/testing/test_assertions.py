@@ -6,6 +6,7 @@ from datetime import date
 import pytest
 
 from outlast.core.errors import InvalidInputError, NotFoundError
+from outlast.core.unique import Unique
 
 
 async def test_a_job_is_found_by_its_task_its_arguments_and_its_options(shop, t):
@@ -82,6 +83,23 @@ async def test_a_repeated_submit_is_one_job(shop, t):
 
     assert (again.id, again.duplicate) == (first.id, True)
     assert len(t.submitted) == 1
+
+
+async def test_what_took_a_jobs_place_is_what_was_submitted(shop, t):
+    @shop.app.task(unique=Unique(by=("doc",), on="replace"))
+    async def index(doc: int, text: str) -> str:
+        return text
+
+    for delay, text in (("9h", "old"), ("1h", "new")):
+        await index.options(delay=delay).submit(doc=1, text=text)
+
+    (job,) = t.submitted
+    t.assert_submitted(index.options(delay="1h"), doc=1, text="new")
+    t.assert_not_submitted(index, text="old")
+    await t.drain(within="1h")
+    assert t.job(job).result == "new"
+    with pytest.raises(InvalidInputError, match="unique can't be asked for"):
+        t.assert_not_submitted(index.options(unique=True))
 
 
 async def test_everything_of_a_job_can_be_looked_at(shop, t):

@@ -4,6 +4,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 from weakref import WeakKeyDictionary
 
@@ -96,6 +97,14 @@ class TestLedger(MemoryLedger):
         for job, one in zip(jobs, made, strict=True):
             if one.outcome == "created":
                 self.submitted[job.id] = job
+            elif one.outcome == "replaced":
+                self.submitted[one.id] = replace(
+                    self.submitted[one.id],
+                    delay_us=job.delay_us,
+                    run_at_us=job.run_at_us,
+                    priority=job.priority,
+                    max_attempts=job.max_attempts,
+                )
         return made
 
     def rows(self) -> list[JobRecord]:

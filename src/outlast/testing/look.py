@@ -1,7 +1,7 @@
 """What a test sees of its jobs, and how a failed assertion tells what there was instead."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import timedelta
 from typing import Any, Final
 
@@ -25,6 +25,7 @@ _FIELDS: Final = {
         "expires_in": "expires_in_us",
     }.get(name, name)
     for name in (field.name for field in fields(Options))
+    if name != "unique"  # says what a further submit gets, and nothing of the job itself
 }
 _LISTED_MAX: Final = 20
 _ABSENT: Final = object()
@@ -137,7 +138,7 @@ def plain_job(task: Task | None, options: Options = NO_OPTIONS) -> NewJob:
     """Make a job of a task's policy and these options; its arguments don't matter."""
     if task is None:
         return NewJob(id="", task="")
-    return new_job(Task("any", lambda: None, task.policy), {}, options)
+    return new_job(Task("any", lambda: None, replace(task.policy, unique=None)), {}, options)
 
 
 def _shown(field: str, value: Any) -> Any:
@@ -163,6 +164,11 @@ class Wanted:
         self.task: Task = handle.task
         self._given = self._bound(args, named)
         self._args = {name: from_json(to_json(value)) for name, value in self._given.items()}
+        if handle.chosen.unique is not None:
+            raise InvalidInputError(
+                f"task {self.task.name}: unique can't be asked for in an assertion",
+                hint="submit twice, and look at what there is",
+            )
         asked = {
             name: value for name in _FIELDS if (value := getattr(handle.chosen, name)) is not None
         }
