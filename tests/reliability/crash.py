@@ -35,16 +35,37 @@ def body_of(witness):
 
 async def submit(asgi, body):
     """Submit over the API, with the key; return the status and the answer."""
-    told = []
+    status, _, answer = await exchange(asgi, body)
+    return status, answer
+
+
+async def exchange(asgi, body, **more):
+    """Submit over the API, with the key; return the status, the headers and the answer."""
+    status, headers, text = await _ask(asgi, "POST", "/v1/jobs", body, **more)
+    return status, headers, json.loads(text)
+
+
+async def get(asgi, path):
+    """Fetch something; return the status and the body."""
+    status, _, text = await _ask(asgi, "GET", path, b"")
+    return status, text
+
+
+async def _ask(asgi, method, path, body, **more):
+    told, asked = [], []
     headers = {**HEADERS, b"content-length": str(len(body)).encode()}
+    headers |= {name.encode(): value.encode() for name, value in more.items()}
     scope = {
-        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST",
-        "scheme": "http", "path": "/v1/jobs", "raw_path": b"/v1/jobs", "query_string": b"",
+        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method,
+        "scheme": "http", "path": path, "raw_path": path.encode(), "query_string": b"",
         "root_path": "", "headers": list(headers.items()), "client": ("127.0.0.1", 1),
         "server": ("127.0.0.1", 8000),
     }  # fmt: skip
 
     async def receive():
+        if asked:
+            await asyncio.Event().wait()  # the client stays until it has its answer
+        asked.append(True)
         return {"type": "http.request", "body": body, "more_body": False}
 
     async def send(message):
@@ -52,7 +73,7 @@ async def submit(asgi, body):
 
     await asgi(scope, receive, send)
     text = b"".join(message.get("body", b"") for message in told[1:])
-    return told[0]["status"], json.loads(text)
+    return told[0]["status"], dict(told[0]["headers"]), text
 
 
 async def live(app, witness, told=lambda _: None):

@@ -1,6 +1,7 @@
 """The routes of operators: queues, workers, tasks, health, metrics."""
 
 from collections import Counter
+from pathlib import Path
 from typing import Any, Final
 
 from pydantic_core import from_json
@@ -155,6 +156,7 @@ async def metrics(context: Context, request: Request, who: Caller) -> Response:
     for (name, kind), number in grown.most_common(_LABELS_MAX):
         labels = f'queue="{_label(name)}",kind="{_label(kind)}"'
         lines.append(f"outlast_dead_letters_last_hour{{{labels}}} {number}")
+    lines += _log(context.app.settings.ledger)
     lines += _gauge("outlast_workers", "Living workers.")
     lines.append(f"outlast_workers {len(await _presences(context))}")
     lines += ["# HELP outlast_http_requests_total Requests answered by this process."]
@@ -165,6 +167,15 @@ async def metrics(context: Context, request: Request, who: Caller) -> Response:
             f'status="{status}"}} {number}'
         )
     return Response("\n".join(lines) + "\n", media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _log(ledger: str) -> list[str]:
+    """Say how large SQLite's log is: it grows for as long as some program keeps an old view."""
+    log = Path(f"{ledger.removeprefix('sqlite:///')}-wal")
+    if not log.exists():
+        return []
+    about = _gauge("outlast_ledger_log_bytes", "Size of the ledger's write-ahead log.")
+    return [*about, f"outlast_ledger_log_bytes {log.stat().st_size}"]
 
 
 def _gauge(name: str, text: str) -> list[str]:

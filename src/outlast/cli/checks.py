@@ -29,6 +29,10 @@ _FOLDED: Final = 100  # how many of the latest jobs are compared with their hist
 _FREE_MIN: Final = 1024**3
 _LOG_MAX: Final = 512 * 1024**2  # a write-ahead log is cut to 64 MiB when nothing keeps it
 _GIB: Final = 1024**3
+_MOUNTS: Final = Path("/proc/self/mounts")
+_NETWORK: Final = frozenset(
+    {"9p", "ceph", "cifs", "fuse.sshfs", "glusterfs", "nfs", "nfs4", "smb3"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,8 @@ def of_disks(settings: Settings) -> Iterator[Check]:
             f"{free / _GIB:.1f} GiB free",
             "a full disk stops every write: free some space, or move it",
         )
+        if name == "ledger":
+            yield _mount(there)
         if not os.access(there, os.W_OK):
             yield Check(
                 f"folder of {name}",
@@ -71,6 +77,27 @@ def of_disks(settings: Settings) -> Iterator[Check]:
                 f"{there} can't be written to",
                 "give its user the right, or choose another place",
             )
+
+
+def _mount(folder: Path) -> Check:
+    kind = kind_of_disk(folder, _MOUNTS)
+    return Check(
+        "mount of ledger",
+        kind not in _NETWORK,
+        kind,
+        "locks are not to be relied on there: keep the file on a local disk of this machine",
+    )
+
+
+def kind_of_disk(folder: Path, mounts: Path) -> str:
+    """Return the type of the file system that a folder is on, by a table like /proc/mounts."""
+    best, kind = -1, "unknown"
+    for line in mounts.read_text("utf-8").splitlines() if mounts.exists() else ():
+        _, point, type_, *_ = line.split(" ")
+        at = Path(point.replace("\\040", " "))
+        if len(at.parts) >= best and folder.resolve().is_relative_to(at):
+            best, kind = len(at.parts), type_
+    return kind
 
 
 def _folder_of(ledger: str) -> Path | None:

@@ -1,6 +1,7 @@
 """A connection with a thread: what arrives while it works shares the next transaction."""
 
 import asyncio
+import os
 from collections.abc import Callable, Sequence
 from enum import Enum, auto
 from itertools import groupby
@@ -94,6 +95,7 @@ class Lane:
         self._turn = Lock()  # who may use the connection
         self._rests_until = self._caller = 0
         self._closed = self._ended = False
+        self._process = os.getpid()
         name = "outlast-writer" if writes else "outlast-reader"
         self._thread = Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
@@ -115,6 +117,12 @@ class Lane:
     def _put(self, alike: Alike, item: Any, *, short: bool, vital: bool) -> asyncio.Future[Any]:
         if self._closed:
             raise UnavailableError("the ledger is closed")
+        if self._process != os.getpid():
+            raise UnavailableError(
+                f"the ledger {self._path} was opened by process {self._process}, and this is "
+                f"its fork {os.getpid()}",
+                hint="open the app, or the ledger, in each process after the fork",
+            )
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
         job = _Job(alike, item, loop, future, vital=vital)
@@ -126,6 +134,8 @@ class Lane:
 
     async def close(self) -> None:
         """Finish what was accepted, then close the connection."""
+        if self._process != os.getpid():
+            return  # the thread and the locks are the parent's
         if not self._closed:
             self._closed = True
             for loop in list(self._short):
