@@ -144,7 +144,7 @@ async def artifact(context: Context, request: Request, who: Caller) -> Response:
         return Response(status_code=304, headers=headers)
     if request.headers.get("range", "").count(",") >= _RANGES_MAX:
         raise RangeError(f"range: expected at most {_RANGES_MAX} ranges")
-    path: Path | None = context.app.blobs.path(entries[0]["blob"])
+    path: Path | None = await context.app.blobs.check(entries[0]["blob"])
     if path is None:
         raise ArtifactNotFoundError(
             f"artifact {name!r:.80} of job {job.id} is not in this server's blob store",

@@ -13,6 +13,7 @@ from outlast.blobs.protocol import Stored
 from outlast.core.errors import CorruptError, NotFoundError, StorageFullError
 
 _HEX: Final = frozenset("0123456789abcdef")
+_SOUND_MAX: Final = 10_000
 
 
 class LocalBlobs:
@@ -20,6 +21,7 @@ class LocalBlobs:
 
     def __init__(self, folder: str) -> None:
         self._folder = Path(folder)
+        self._sound: dict[str, tuple[int, int]] = {}  # by key: the file as it was when checked
 
     async def put(self, data: bytes | Path) -> Stored:
         """Write to a temporary file, flush it to disk, then give it its name."""
@@ -70,12 +72,35 @@ class LocalBlobs:
             raise CorruptError(f"blob {key} is damaged: its content has another hash")
         return data
 
+    async def check(self, key: str) -> Path | None:
+        """Return the file's path, if it is here; raise CorruptError when its content is not it.
+
+        Read as a whole when it is first asked for, and again after it was touched.
+        """
+        path = self.path(key)
+        if path is None:
+            return None
+        now = path.stat()
+        seen = (now.st_mtime_ns, now.st_size)
+        if self._sound.get(key) != seen:
+            if await asyncio.to_thread(_digest, path) != key:
+                raise CorruptError(f"blob {key} is damaged: its content has another hash")
+            if len(self._sound) >= _SOUND_MAX:
+                self._sound.clear()
+            self._sound[key] = seen
+        return path
+
     def path(self, key: str) -> Path | None:
         """Return the file's path, if it is here."""
         if len(key) != sha256().digest_size * 2 or not _HEX.issuperset(key):
             return None
         path = self._folder / key[:2] / key
         return path if path.is_file() else None
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()
 
 
 def _sync(folder: Path) -> None:

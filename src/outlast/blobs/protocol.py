@@ -25,6 +25,10 @@ class Blobs(Protocol):
         """Return a file's content; raise NotFoundError or CorruptError."""
         ...
 
+    async def check(self, key: str) -> Path | None:
+        """Return where the file lies on this machine, once its content is known to be right."""
+        ...
+
     def path(self, key: str) -> Path | None:
         """Return where the file lies on this machine, if it does."""
         ...

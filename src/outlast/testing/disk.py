@@ -123,7 +123,9 @@ def full() -> apsw.Error:
 
 def broken() -> Exception:
     """Make the error of a disk that could not do it."""
-    return apsw.exceptionfor(apsw.SQLITE_IOERR_FSYNC)
+    error = apsw.exceptionfor(apsw.SQLITE_IOERR_FSYNC)
+    error.args = ("disk I/O error",)
+    return error
 
 
 class _File(apsw.VFSFile):
