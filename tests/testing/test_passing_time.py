@@ -7,9 +7,11 @@ import sys
 import threading
 from datetime import UTC, datetime, timedelta
 
+import httpx
 import pytest
 import uvloop
 
+from outlast.api import create
 from outlast.core.errors import InvalidInputError, JobFailedError, WaitTimeoutError
 from outlast.sdk.queues import change_queue
 from outlast.sdk.sync import SyncOutlast
@@ -200,6 +202,34 @@ async def test_a_job_cannot_let_time_pass_itself(shop, t):
 
     with pytest.raises(JobFailedError, match="a job can't let time pass"):
         await handle.result()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_each_worker_has_its_own_slots(shop, workers):
+    async with testing(shop.app, workers=workers) as t:
+        for _ in range(40):
+            await shop.patient.submit(days=1)
+        await t.advance("1h")
+
+        assert sum(job.status == "processing" for job in t.submitted) == workers * 16
+
+
+async def test_a_web_handler_may_submit_and_look(shop, t):
+    web = create(shop.app, host="127.0.0.1")
+    transport = httpx.ASGITransport(web)
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+        asked = await client.post("/v1/jobs", json={"task": "patient", "args": {"days": 2}})
+        place = f"/v1/jobs/{asked.json()['id']}"
+
+        t.assert_submitted(shop.patient, days=2)
+        await t.advance("1d")
+        half_way = (await client.get(place)).json()
+        await t.drain()
+        done = (await client.get(place)).json()
+
+    assert (half_way["status"], done["status"], done["result"]) == (
+        "processing", "completed", "rested",
+    )  # fmt: skip
 
 
 async def test_a_test_begins_when_it_says(shop):

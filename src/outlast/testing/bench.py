@@ -114,8 +114,10 @@ class Testing(Records):
 
     async def __aexit__(self, kind: object, *_: object) -> None:
         __tracebackhide__ = True
-        await self.end()
-        self.close()
+        try:
+            await self.end()
+        finally:
+            self.close()
         if kind is None:
             self.check()
 

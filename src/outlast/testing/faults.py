@@ -12,6 +12,7 @@ from outlast.sdk.app import TaskHandle
 
 _BY_NAME: Final = frozenset({"step", "artifact", "resume", "remember"})
 _KINDS: Final = _BY_NAME | {"start", "progress", "log", "retry", "fail", "complete"}
+_SHOWN_MAX: Final = 30
 _EVENTS: Final = {"completed": "complete", "failed": "fail", "retrying": "retry"}
 
 
@@ -96,7 +97,9 @@ class Fault:
         __tracebackhide__ = True
         if not self.happened and not self._was_told:
             self._was_told = True
-            went = ", ".join(dict.fromkeys(self.passed)) or "nothing: no job ran, or time stood"
+            passed = list(dict.fromkeys(self.passed))
+            went = ", ".join(passed[:_SHOWN_MAX]) or "nothing: no job ran, or time stood"
+            went += ", …" if len(passed) > _SHOWN_MAX else ""
             of = f" of {self.task}" if self.task else ""
             raise AssertionError(
                 f"{self.kind}_at({str(self.point)!r}): no job{of} came there\n  passed: {went}"
