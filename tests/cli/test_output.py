@@ -24,7 +24,7 @@ def test_each_command_helps_with_what_the_overview_promises(run, name):
     assert COMMANDS[name][1].split()[0].strip(",") in result.stdout
 
 
-@pytest.mark.parametrize("name", ["keys", "dead"])
+@pytest.mark.parametrize("name", ["keys", "dead", "schedules"])
 def test_each_subcommand_helps_with_an_example(run, name):
     group = cli.get_command(click.Context(cli), name)
 

@@ -81,7 +81,9 @@ def _operation(way: Way) -> dict[str, Any]:
         operation["requestBody"] = {"required": True, "content": content}
     if way.headers and "Prefer" in way.headers and way.status != 200:  # noqa: PLR2004
         operation["responses"]["200"] = {**_answer(way.gives), "description": "it has ended"}
-    if "If-None-Match" in way.headers:
+    if way.method == "PUT":
+        operation["responses"]["201"] = {**_answer(way.gives), "description": "it is new"}
+    elif "If-None-Match" in way.headers:
         operation["responses"]["304"] = {"description": "unchanged"}
     if "Last-Event-ID" in way.headers:
         operation["responses"]["200"]["content"]["text/event-stream"] = {

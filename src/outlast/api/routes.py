@@ -7,7 +7,7 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from outlast.api import act, dead, events, jobs, operate, submit
+from outlast.api import act, dead, events, jobs, operate, schedules, submit
 from outlast.api.context import Context
 from outlast.api.guard import Caller
 
@@ -65,6 +65,20 @@ WAYS: Final = (
     Way("GET", "/v1/queues/{q}", "read", operate.queue, "Queue"),
     Way("PATCH", "/v1/queues/{q}", "operate", operate.change_queue, "Queue", "QueueChange"),
     Way("GET", "/v1/queues/{q}/scaling", "read", operate.scaling, "Scaling"),
+    Way("GET", "/v1/schedules", "read", schedules.index, "Schedules"),
+    Way("GET", "/v1/schedules/{name}", "read", schedules.show, "Schedule", query=("tenant",)),
+    Way("PUT", "/v1/schedules/{name}", "operate", schedules.put, "Schedule", "ScheduleSpec",
+        query=("tenant",), headers=("If-Match", "If-None-Match")),
+    Way("DELETE", "/v1/schedules/{name}", "operate", schedules.remove, "", status=204,
+        query=("tenant",), headers=("If-Match",)),
+    Way("POST", "/v1/schedules/{name}/pause", "operate", schedules.pause, "Schedule",
+        query=("tenant",)),
+    Way("POST", "/v1/schedules/{name}/resume", "operate", schedules.resume, "Schedule",
+        query=("tenant",)),
+    Way("POST", "/v1/schedules/{name}/trigger", "submit", schedules.trigger, "Job", status=202,
+        query=("tenant",), headers=("Idempotency-Key",)),
+    Way("GET", "/v1/schedules/{name}/preview", "read", schedules.preview, "Ticks",
+        query=("tenant", "n")),
     Way("GET", "/v1/workers", "read", operate.workers, "Workers"),
     Way("GET", "/metrics", "read", operate.metrics, "text/plain"),
 )  # fmt: skip

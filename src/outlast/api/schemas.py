@@ -5,14 +5,18 @@ from typing import Any, Final
 from outlast.core.limits import (
     ATTEMPTS_MAX,
     BATCH_MAX,
+    CRON_CHARS_MAX,
     KEY_CHARS_MAX,
     NAME_CHARS_MAX,
     NOTIFY_MAX,
+    PREVIEW_MAX,
     PRIORITY_MAX,
     PRIORITY_MIN,
     TAGS_MAX,
 )
 from outlast.core.status import Status
+from outlast.core.timing import MISSED
+from outlast.sdk.schedules import SPEC
 
 Schema = dict[str, Any]
 
@@ -173,6 +177,33 @@ _TASK: Final[Schema] = _record(
     }
 )  # fmt: skip
 
+_TIMES: Final[dict[str, Schema]] = {
+    "cron": {**_TEXT, "maxLength": CRON_CHARS_MAX, "description": "five fields, or @daily …"},
+    "every": {**_DURATION, "title": "in place of cron: counted from start_at, or from 1970"},
+    "zone": {**_TEXT, "description": "an IANA time zone for cron; UTC unless given"},
+    "start_at": _TIME,
+    "end_at": _TIME,
+    "jitter": {**_DURATION, "title": "each job waits for a part of it, which its tick decides"},
+    "missed": {"enum": list(MISSED), "description": "what becomes of ticks nobody noticed"},
+    "missed_after": {**_DURATION, "title": "how late a tick is not missed yet; 1m unless given"},
+}
+_SPEC: Final[dict[str, Schema]] = {
+    name: schema for name, schema in {**_OPTIONS, **_TIMES}.items() if name in SPEC
+}
+_SCHEDULE: Final[Schema] = _record(
+    {
+        "name": _TEXT, "tenant": _maybe(_TEXT), "spec": _OBJECT, "paused": _FLAG,
+        "source": {"enum": ["code", "person"]},
+        "edited": {**_FLAG, "description": "a person has changed what the code declares"},
+        "version": {**_WHOLE, "description": "for If-Match; also the ETag"},
+        "changed_at": _maybe(_TIME), "next_at": _maybe(_TIME), "last_at": _maybe(_TIME),
+        "last_job_id": _maybe(_ID),
+        "skipped_at": {**_maybe(_TIME), "description": "the newest missed tick without a job"},
+        "error": _maybe(_record({"message": _TEXT, "at": _maybe(_TIME)}, stops=_FLAG)),
+        "links": _OBJECT,
+    }
+)  # fmt: skip
+
 SCHEMAS: Final[dict[str, Schema]] = {
     "Any": {},
     "Job": _JOB,
@@ -229,6 +260,10 @@ SCHEMAS: Final[dict[str, Schema]] = {
         rate_limit=_maybe({**_TEXT, "examples": ["10/s", "100/m", "5/30s"]}),
     ),
     "Scaling": _record({"desired_workers": _WHOLE, "depth": _WHOLE, "oldest_seconds": _NUMBER}),
+    "Schedule": _SCHEDULE,
+    "Schedules": _page("schedules", ref("Schedule")),
+    "ScheduleSpec": _closed({"task": _NAME}, args=_OBJECT, **_SPEC),
+    "Ticks": _page("ticks", _record({"at": _TIME, "local": _TIME, "run_at": _TIME})),
     "Worker": _WORKER,
     "Workers": _page("workers", ref("Worker")),
     "Tasks": _page("tasks", _TASK),
@@ -250,6 +285,9 @@ PARAMETERS: Final[dict[str, Schema]] = {
     "type": _NAME,
     "group": {"type": "string", "enum": ["error"]},
     "fingerprint": _NAME,
+    "n": {"type": "integer", "minimum": 1, "maximum": PREVIEW_MAX},
+    "tenant": {**_TEXT, "description": "whose, for a key that is no tenant's; nobody's if empty"},
+    "If-Match": {**_TEXT, "description": "the ETag that was read: 412 if it is another by now"},
     "Idempotency-Key": {"type": "string", "minLength": 1, "maxLength": KEY_CHARS_MAX},
     "Prefer": {**_TEXT, "description": "`wait=N`: answer when it has ended, or after N ≤ 60 s"},
     "If-None-Match": _TEXT,

@@ -39,6 +39,7 @@ _PAGES: Final = {
     "job.js": "text/javascript",
     "key.js": "text/javascript",
     "overview.js": "text/javascript",
+    "schedules.js": "text/javascript",
     "app.css": "text/css",
     "icon.svg": "image/svg+xml",
 }

@@ -5,7 +5,7 @@ import functools
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from outlast.cli.options import Command, options
 from outlast.core.errors import InvalidInputError, UnavailableError
@@ -65,6 +65,34 @@ class Backend(Protocol):
 
     async def change_queue(self, name: str, changes: Mapping[str, Any]) -> None:
         """Change some of a queue's settings; None takes a limit away."""
+        ...
+
+    async def schedules(self) -> list[Doc]:
+        """Return the schedules by name."""
+        ...
+
+    async def schedule(self, name: str) -> Doc:
+        """Return a schedule; raise NotFoundError."""
+        ...
+
+    async def put_schedule(self, name: str, spec: Mapping[str, Any], version: int) -> Doc:
+        """Make a schedule (version 0) or change the one that has this version."""
+        ...
+
+    async def change_schedule(self, name: str, verb: Literal["pause", "resume"]) -> Doc:
+        """Pause or resume a schedule."""
+        ...
+
+    async def trigger_schedule(self, name: str) -> Doc:
+        """Submit its job now; return the job."""
+        ...
+
+    async def remove_schedule(self, name: str) -> None:
+        """Forget a schedule."""
+        ...
+
+    async def preview_schedule(self, name: str, number: int) -> list[Doc]:
+        """Return its next ticks."""
         ...
 
 

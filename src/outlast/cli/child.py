@@ -67,7 +67,9 @@ async def _work(app: Outlast, settings: Settings, holder: str, own: list[str], p
         "concurrency": pool_config.slots,
         "started_at": to_rfc3339(CLOCK.now_us()),
         "version": VERSION,
+        "schedules": list(app.schedules.declared),
     }
+    await app.schedules.sync()
     await app.ledger.put("worker", holder, json.dumps(presence), ttl_us=LEASE_US)
     pool = Pool(
         app.ledger,

@@ -27,6 +27,7 @@ COMMANDS: Final = {
     "retry": ("outlast.cli.act", "Run a failed or cancelled job again."),
     "dead": ("outlast.cli.dead", "List, redrive or discard dead letters."),
     "queues": ("outlast.cli.queues", "List queues; pause, drain or bound them."),
+    "schedules": ("outlast.cli.schedules", "List schedules; make, change, pause, trigger them."),
     "keys": ("outlast.cli.keys", "Make, list and revoke API keys."),
     "migrate": ("outlast.cli.health", "Bring the ledger's schema up to this release."),
     "doctor": ("outlast.cli.health", "Check the installation and say what is wrong."),

@@ -4,7 +4,7 @@ import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from outlast.cli.backend import Doc, Listing
 from outlast.core import transition
@@ -16,6 +16,7 @@ from outlast.core.limits import SECOND, SWEEP_US
 from outlast.core.status import Status
 from outlast.sdk.app import Outlast
 from outlast.sdk.queues import change_queue
+from outlast.sdk.schedules import Schedules
 from outlast.sdk.settings import Settings
 
 _GROUPS_MAX: Final = 100
@@ -136,6 +137,29 @@ class LedgerBackend:
 
     async def change_queue(self, name: str, changes: Mapping[str, Any]) -> None:
         await change_queue(self._app.ledger, name, changes)
+
+    async def schedules(self) -> list[Doc]:
+        return await Schedules(self._app, None).all()
+
+    async def schedule(self, name: str) -> Doc:
+        return await self._app.schedules.get(name)
+
+    async def put_schedule(self, name: str, spec: Mapping[str, Any], version: int) -> Doc:
+        return (await self._app.schedules.put(name, spec, version=version))[0]
+
+    async def change_schedule(self, name: str, verb: Literal["pause", "resume"]) -> Doc:
+        act = self._app.schedules.pause if verb == "pause" else self._app.schedules.resume
+        return await act(name)
+
+    async def trigger_schedule(self, name: str) -> Doc:
+        return await self.job((await self._app.schedules.trigger(name)).id)
+
+    async def remove_schedule(self, name: str) -> None:
+        await self._app.schedules.remove(name)
+
+    async def preview_schedule(self, name: str, number: int) -> list[Doc]:
+        ticks: list[Doc] = [dict(tick) for tick in await self._app.schedules.preview(name, number)]
+        return ticks
 
     async def _dead(self, ids: Sequence[str]) -> list[JobRecord]:
         where = replace(_DEAD, ids=tuple(ids))

@@ -1,7 +1,7 @@
 """The backend that asks a server over HTTP."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Self
+from typing import Any, Final, Literal, Self
 from urllib.parse import quote
 
 from outlast.cli.backend import Doc, Listing
@@ -82,6 +82,32 @@ class HttpBackend:
         given = {**body, **({"idempotency_key": key} if key else {})}
         return await self._call("POST", "/v1/jobs", body=given)
 
+    async def schedules(self) -> list[Doc]:
+        found: list[Doc] = (await self._call("GET", "/v1/schedules"))["schedules"]
+        return found
+
+    async def schedule(self, name: str) -> Doc:
+        return await self._call("GET", _schedule(name))
+
+    async def put_schedule(self, name: str, spec: Mapping[str, Any], version: int) -> Doc:
+        headers = {"If-Match": f'"{version}"'} if version else {"If-None-Match": "*"}
+        return await self._call("PUT", _schedule(name), body=spec, headers=headers)
+
+    async def change_schedule(self, name: str, verb: Literal["pause", "resume"]) -> Doc:
+        return await self._call("POST", _schedule(name, f"/{verb}"))
+
+    async def trigger_schedule(self, name: str) -> Doc:
+        return await self._call("POST", _schedule(name, "/trigger"))
+
+    async def remove_schedule(self, name: str) -> None:
+        await self._http.call("DELETE", _schedule(name))
+
+    async def preview_schedule(self, name: str, number: int) -> list[Doc]:
+        query = {"n": number}
+        answer = await self._call("GET", _schedule(name, "/preview"), query=query)
+        ticks: list[Doc] = answer["ticks"]
+        return ticks
+
     async def _call(self, method: str, path: str, **request: Any) -> Doc:
         document: Doc = (await self._http.call(method, path, **request)).document
         return document
@@ -89,3 +115,7 @@ class HttpBackend:
 
 def _path(job_id: str, tail: str = "") -> str:
     return f"/v1/jobs/{quote(job_id, safe='')}{tail}"
+
+
+def _schedule(name: str, tail: str = "") -> str:
+    return f"/v1/schedules/{quote(name, safe='')}{tail}"

@@ -11,7 +11,8 @@
     │   └── GoneError              it existed, and retention has removed it
     ├── ConflictError          the thing is not in a state that allows this
     │   ├── KeyReusedError         an idempotency key came back with another request
-    │   └── DuplicateJobError      another job of the same intention is there
+    │   ├── DuplicateJobError      another job of the same intention is there
+    │   └── ChangedError           it is not the version any more that was read before
     ├── TooLargeError          over a limit of `core.limits`
     ├── QueueFullError         the queue is at its depth limit; try later
     ├── RateLimitedError       this client is over its rate; try later
@@ -113,6 +114,13 @@ class DuplicateJobError(ConflictError):
     """Another job of the same intention is there; `facts["job_id"]` says which."""
 
     code = "duplicate-job"
+
+
+class ChangedError(ConflictError):
+    """It was changed since the version that the caller has read."""
+
+    code = "precondition-failed"
+    http_status = 412
 
 
 class TooLargeError(InvalidInputError):

@@ -40,6 +40,17 @@ NOTIFY_MAX: Final = 10
 
 KEY_TTL_US: Final = 7 * DAY  # how long an idempotency key is remembered
 
+CRON_CHARS_MAX: Final = 200
+CRON_DAYS_MAX: Final = 366 * 40  # how far a tick is looked for: a 29 February on a given weekday
+SCHEDULES_MAX: Final = 10_000  # of one ledger
+SCHEDULE_NAME_CHARS_MAX: Final = 100
+EVERY_MIN_US: Final = SECOND
+JITTER_MAX_US: Final = DAY
+MISSED_AFTER_US: Final = MINUTE  # a tick that is noticed later than this was missed
+CATCH_UP_MAX: Final = 1_000  # missed ticks of a schedule that are made up for
+TICKS_AT_ONCE_MAX: Final = 100  # of one schedule, before the others have their turn
+PREVIEW_MAX: Final = 100
+
 PROGRESS_EVERY_US: Final = 250 * MILLISECOND
 PROGRESS_IDLE_US: Final = 5 * SECOND
 LOG_LINES_MAX: Final = 10_000  # per attempt

@@ -383,6 +383,9 @@ class MemoryLedger:
             and type in {None, event.type}
         ][:limit]
 
+    async def now(self) -> int:
+        return self._clock.now_us()
+
     async def migrate(self) -> int:
         """There is no schema."""
         return 1

@@ -121,6 +121,10 @@ class Ledger(Protocol):
         """Return a job's events after a sequence number, or all jobs' after a position."""
         ...
 
+    async def now(self) -> int:
+        """Return the store's own clock, by which it judges what is due."""
+        ...
+
     async def migrate(self) -> int:
         """Bring the schema up to this release; return its version."""
         ...

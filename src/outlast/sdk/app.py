@@ -1,5 +1,6 @@
-"""The app: a registry of tasks, and the way to submit work to them."""
+"""The app: a registry of tasks and schedules, and the way to submit work to them."""
 
+import json
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -21,6 +22,7 @@ from outlast.core.unique import Unique
 from outlast.ledger import Ledger, open_ledger
 from outlast.sdk.handle import Handle
 from outlast.sdk.queues import Rulebook
+from outlast.sdk.schedules import Schedules, said_of
 from outlast.sdk.settings import Settings
 from outlast.sdk.submission import NO_OPTIONS, Duration, Options, new_job
 from outlast.sdk.task import Task, policy_of
@@ -89,6 +91,7 @@ class Outlast:
         self._blobs: Blobs | None = None
         self.rules = Rulebook(self._configured, CLOCK)
         self._is_lent = False
+        self.schedules = Schedules(self)
 
     @property
     def settings(self) -> Settings:
@@ -210,6 +213,44 @@ class Outlast:
             return TaskHandle(self, self._tasks[chosen])
 
         return register if fn is None else register(fn)
+
+    def schedule(
+        self,
+        cron: str | None = None,
+        /,
+        *,
+        name: str | None = None,
+        args: Mapping[str, Any] | None = None,
+        every: Duration | None = None,
+        **more: Any,
+    ) -> Callable[[TaskHandle[P, R]], TaskHandle[P, R]]:
+        """Submit a task at the times of a cron expression, or `every` so often; put above a task.
+
+        `more` has `zone`, `start_at`, `end_at`, `jitter`, `missed` (`"skip"`, `"once"` or `"all"`),
+        `missed_after`, and a submit's options. The schedule is called like the task unless it gets
+        a `name`. Workers make it known when they start, and it ticks as long as one of them has it.
+        Raises InvalidInputError that lists all that is wrong.
+
+        >>> app = Outlast()
+        >>> @app.schedule("0 3 * * *", zone="Europe/Berlin", args={"days": 7})
+        ... @app.task
+        ... async def tidy(days: int) -> None: ...
+        >>> list(app.schedules.declared)
+        ['tidy']
+        """
+
+        def declare(handle: TaskHandle[P, R]) -> TaskHandle[P, R]:
+            if not isinstance(handle, TaskHandle):
+                raise InvalidInputError(
+                    f"schedule: expected a task, got {handle!r:.80}", hint="put it above @app.task"
+                )
+            task = handle.task
+            given = None if args is None else json.loads(task.encode(args))
+            said = said_of(task=task.name, args=given, cron=cron, every=every, **more)
+            self.schedules.declare(name or task.name, said)
+            return handle
+
+        return declare
 
     async def submit(self, job: NewJob) -> Handle:
         """Insert one job; raise KeyReusedError or QueueFullError when it is refused."""

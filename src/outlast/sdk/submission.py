@@ -181,6 +181,15 @@ def _delay_us(asked: int | None, unique: Unique | None) -> int:
     return asked or 0
 
 
+def check_key(key: str | None) -> None:
+    """Refuse a key that can't be one, of a job that is not made of options."""
+    problems = _Problems()
+    if key is not None:
+        problems.text("idempotency_key", key, KEY_CHARS_MAX)
+    for fault in problems.found:
+        raise InvalidInputError(f"{fault['path']}: {fault['message']}", errors=problems.found)
+
+
 def _times(options: Options, problems: _Problems) -> dict[str, int | None]:
     if options.delay is not None and options.run_at is not None:
         problems.say("run_at", "expected one of delay and run_at, got both")
@@ -248,4 +257,4 @@ def _fingerprint(task: str, args: str, options: Options) -> str:
     return sha256(text.encode()).hexdigest()
 
 
-__all__ = ["NO_OPTIONS", "Duration", "Options", "new_job"]
+__all__ = ["NO_OPTIONS", "Duration", "Options", "check_key", "new_job"]

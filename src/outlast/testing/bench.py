@@ -15,6 +15,7 @@ from outlast.core.errors import InvalidInputError
 from outlast.core.instant import duration_us, from_rfc3339, to_rfc3339
 from outlast.core.job import JobRecord, Transition
 from outlast.core.limits import SECOND
+from outlast.core.schedule import KIND, from_doc
 from outlast.core.status import UNSTARTED, Status
 from outlast.sdk.app import Outlast, TaskHandle
 from outlast.sdk.capture import captured
@@ -278,6 +279,9 @@ class Testing(Records):
             for doc in at_once(self._ledger.docs("worker"))
             if doc.key in frozen and doc.lease_until
         ]
+        for doc in at_once(self._ledger.docs(KIND)):
+            tick = from_doc(doc.key, doc.doc).next_at
+            dues += [tick] if tick is not None and tick > now else []
         for row in self._ledger.rows():
             if row.status in UNSTARTED:
                 later = [row.run_at] if row.status is Status.SCHEDULED else []

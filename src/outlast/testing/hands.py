@@ -1,6 +1,7 @@
 """The ledger and the workers of a user's test: the real ones, with a hand on what goes between."""
 
 import asyncio
+import json
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
@@ -204,7 +205,9 @@ class Worker:
             clock=clock,
             entropy=entropy,
         )
-        at_once(ledger.put("worker", self.holder, "{}", ttl_us=DURATION_MAX_US))
+        at_once(app.schedules.sync())
+        presence = json.dumps({"schedules": list(app.schedules.declared)})
+        at_once(ledger.put("worker", self.holder, presence, ttl_us=DURATION_MAX_US))
         self.main = self.node.start(self._pool.run())
 
     @property

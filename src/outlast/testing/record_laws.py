@@ -29,6 +29,13 @@ from outlast.testing.scene import (
 )
 
 
+async def test_a_ledger_tells_the_clock_by_which_it_judges(ledger: Ledger) -> None:
+    before = await ledger.now()
+    (made,) = await ledger.insert([job(1)])
+
+    assert before <= made.at_us <= await ledger.now()
+
+
 async def test_jobs_come_in_the_order_asked_and_the_missing_as_none(ledger: Ledger) -> None:
     await submit(ledger, job(1), job(2))
 

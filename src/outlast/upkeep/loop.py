@@ -1,4 +1,4 @@
-"""The loop that keeps the promises, on every node, without a leader: promote, expire, reap."""
+"""The loop that keeps the promises, on every node and without a leader."""
 
 import asyncio
 
@@ -9,6 +9,7 @@ from outlast.core.job import Filter, Page
 from outlast.core.limits import HEARTBEAT_US, LEASE_US, MILLISECOND, SECOND, SWEEP_US
 from outlast.core.ports import Clock, Entropy
 from outlast.ledger.protocol import Ledger
+from outlast.upkeep.tick import Ticker
 
 _BATCH = 500
 _NEVER = 1  # an instant at which no lease is over but those that were given up
@@ -24,6 +25,7 @@ class Upkeep:
         self._entropy = entropy
         self._offset_us = clock.now_us() - clock.elapsed_us()
         self._patient_until_us = 0
+        self._ticker = Ticker(ledger, clock)
 
     async def run(self) -> None:
         """Tick when the bell rings, when the next job is due, and at every sweep."""
@@ -39,7 +41,8 @@ class Upkeep:
         """Do everything that is due; return the seconds until there may be more."""
         await self.expire(now)
         await self.reap(now)
-        return await self.promote(now)
+        next_tick = await self._ticker.tick(now)
+        return min(next_tick, await self.promote(now))
 
     async def promote(self, now: int | None = None) -> float:
         """Make due jobs runnable; return the seconds until the next one, at most a sweep."""

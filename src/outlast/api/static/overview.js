@@ -2,6 +2,7 @@
 
 import { Pace, Problem, call, get, post, query } from "./api.js";
 import { badge, button, h, meter, seconds, sure, table, time, words } from "./dom.js";
+import { schedulesTable } from "./schedules.js";
 
 const EVERY_MS = 1000;
 const HIDDEN_MS = 10_000;
@@ -164,23 +165,28 @@ export async function overview(main, signal, shell, given) {
   const queues = queuesTable(shell, pace);
   const jobs = jobsTable(filter.form);
   const dead = deadTables(shell, pace);
+  const schedules = schedulesTable(shell, pace);
   const workers = workersTable();
   let shown = false;
 
   while (!signal.aborted) {
     try {
-      const [q, j, groups, letters, w] = await Promise.all([
+      const [q, j, groups, letters, s, w] = await Promise.all([
         get("v1/queues", signal), get(filter.path(), signal),
         get("v1/dead-letters?group=error", signal), get("v1/dead-letters?limit=10", signal),
-        get("v1/workers", signal),
+        get("v1/schedules", signal), get("v1/workers", signal),
       ]);
       queues.fill(q.queues);
       jobs.fill(j.jobs);
       filter.page(j.next);
       dead.fill(groups.dead_letters, letters.dead_letters);
+      schedules.fill(s.schedules);
       // Its heartbeat changes all the time, and is not shown.
       workers.fill(w.workers.map(({ last_heartbeat_at, ...worker }) => worker));
-      if (!shown) main.replaceChildren(queues.node, jobs.node, ...dead.nodes, workers.node);
+      if (!shown) {
+        main.replaceChildren(
+          queues.node, jobs.node, ...dead.nodes, schedules.node, workers.node);
+      }
       shown = true;
       shell.live();
     } catch (error) {

@@ -158,6 +158,9 @@ class SqliteLedger:
     ) -> list[Event]:
         return await self._reader.run(lambda db, _: read.history(db, job_id, after, limit, type))
 
+    async def now(self) -> int:
+        return await self._reader.run(lambda _, clock: clock)
+
     async def migrate(self) -> int:
         """Apply the migrations that the file lacks, each in one transaction; return its version."""
         newest = max(number for number, _ in migrations())
