@@ -2,9 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
-from typing import Final
 
-from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -16,11 +14,8 @@ from outlast.api.query import FILTERS, Problems, filter_of
 from outlast.core import transition
 from outlast.core.errors import ConflictError
 from outlast.core.job import Filter, JobRecord, Page, Transition
-from outlast.core.limits import ATTEMPTS_MAX, PAGE_MAX, PRIORITY_MAX, PRIORITY_MIN
-from outlast.core.status import UNSTARTED, Status
-
-_CHANGES: Final = ("priority", "run_at", "queue", "max_attempts")
-_TRIES: Final = 5
+from outlast.core.limits import PAGE_MAX
+from outlast.core.status import Status
 
 Change = Callable[[JobRecord], Transition | None]
 
@@ -73,41 +68,10 @@ async def forget(context: Context, request: Request, who: Caller) -> Response:
 
 async def change(context: Context, request: Request, who: Caller) -> Response:
     """Change priority, run_at, queue or max_attempts of a job that isn't running."""
-    job_id, body = request.path_params["id"], await read_body(request)
-    problems = Problems()
-    problems.unknown(body, _CHANGES)
-    if not body:
-        problems.say("", f"expected some of {', '.join(_CHANGES)}")
-    queue = problems.text(body, "queue")
-    if queue is not None and not queue.isprintable():
-        problems.say("queue", f"expected printable characters, got {queue!r:.60}")
-    blank = Transition(
-        job_id,
-        Status.PENDING,
-        None,
-        None,
-        "changed",
-        priority=problems.whole(body, "priority", PRIORITY_MIN, PRIORITY_MAX),
-        max_attempts=problems.whole(body, "max_attempts", 1, ATTEMPTS_MAX),
-        queue=queue,
-    )
-    run_at = problems.instant(body, "run_at")
-    for name in body.keys() & {"priority", "max_attempts", "queue"}:
-        if body[name] is None:
-            problems.say(name, "expected a value, got null")
-    problems.check()
-    for _ in range(_TRIES):
-        job = await context.job(job_id, who)
-        if job.status not in UNSTARTED:
-            raise ConflictError(f"job {job.id} can't be changed: it is {job.status}")
-        said = {name: body[name] for name in _CHANGES if name in body}
-        new = replace(blank, source=job.status, data=to_json(said).decode())
-        if "run_at" in body:
-            new = transition.moved(new, max(0, (run_at or 0) - context.clock.now_us()))
-        (verdict,) = await context.ledger.commit([new])
-        if verdict.accepted:
-            return answer(job_out(await context.job(job_id, who), admin=who.admin))
-    raise ConflictError(f"job {job_id} can't be changed: it keeps changing", hint="try again")
+    body = await read_body(request)
+    job = await context.job(request.path_params["id"], who)
+    await context.app.handle(job.id).change(**body)
+    return answer(job_out(await context.job(job.id, who), admin=who.admin))
 
 
 async def each(

@@ -43,6 +43,10 @@ class Backend(Protocol):
         """Run a failed or cancelled job again; raise ConflictError otherwise."""
         ...
 
+    async def change(self, job_id: str, changes: Mapping[str, Any]) -> Doc:
+        """Change a job that has not started; raise ConflictError otherwise."""
+        ...
+
     async def dead(self, limit: int, cursor: str | None) -> Listing:
         """Return a page of dead letters, newest first."""
         ...

@@ -25,6 +25,7 @@ COMMANDS: Final = {
     "show": ("outlast.cli.look", "Show one job and its history; follow it live."),
     "cancel": ("outlast.cli.act", "Ask a job to stop."),
     "retry": ("outlast.cli.act", "Run a failed or cancelled job again."),
+    "change": ("outlast.cli.act", "Change when, where and how soon a job runs."),
     "dead": ("outlast.cli.dead", "List, redrive or discard dead letters."),
     "queues": ("outlast.cli.queues", "List queues; pause, drain or bound them."),
     "schedules": ("outlast.cli.schedules", "List schedules; make, change, pause, trigger them."),

@@ -88,6 +88,11 @@ class LedgerBackend:
             raise ConflictError(f"job {job_id} can't be retried: it is {job.status}")
         return await self.job(job_id)
 
+    async def change(self, job_id: str, changes: Mapping[str, Any]) -> Doc:
+        await self._record(job_id)
+        await self._app.handle(job_id).change(**changes)
+        return await self.job(job_id)
+
     async def dead(self, limit: int, cursor: str | None) -> Listing:
         return await self._page(_DEAD, limit, cursor)
 

@@ -51,6 +51,9 @@ class HttpBackend:
         body = None if args is None else {"args": args}
         return await self._call("POST", _path(job_id, "/retry"), body=body)
 
+    async def change(self, job_id: str, changes: Mapping[str, Any]) -> Doc:
+        return await self._call("PATCH", _path(job_id), body=changes)
+
     async def dead(self, limit: int, cursor: str | None) -> Listing:
         query = {"limit": limit, **({"cursor": cursor} if cursor else {})}
         answer = await self._call("GET", "/v1/dead-letters", query=query)

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, Self
 from urllib.parse import quote
@@ -335,6 +335,15 @@ class RemoteHandle:
         """
         body = None if args is None else {"args": args}
         await self._http.call("POST", f"{self._path}/retry", body=body)
+
+    async def change(self, /, **changes: Any) -> None:
+        """Change a job that has not started; see `Handle.change`."""
+        body = {
+            name: value.isoformat() if isinstance(value, datetime) else value
+            for name, value in changes.items()
+        }
+        # Asked twice it is the same wish, so a lost answer does no harm.
+        await self._http.call("PATCH", self._path, body=body, safe=True)
 
     async def download(self, name: str, path: str | Path) -> Path:
         """Save a file of the job at a path, which is complete when it is there; return it.

@@ -18,6 +18,7 @@ from outlast.core.errors import (
 from outlast.core.job import Event, JobRecord
 from outlast.core.limits import SECOND, SWEEP_US
 from outlast.core.status import Status
+from outlast.sdk.change import change
 
 if TYPE_CHECKING:
     from outlast.sdk.app import Outlast
@@ -159,3 +160,11 @@ class Handle:
         change = transition.redriven(self.id, job.status, args=text)
         if change is None or not (await self._app.ledger.commit([change]))[0].accepted:
             raise ConflictError(f"job {self.id} can't be retried: it is {job.status}")
+
+    async def change(self, /, **changes: Any) -> None:
+        """Change `priority`, `run_at`, `queue` or `max_attempts` of a job that has not started.
+
+        A `run_at` of None lets it run now. Raises InvalidInputError that lists all that is wrong,
+        ConflictError for a job in another state.
+        """
+        await change(self._app.ledger, self.id, changes)

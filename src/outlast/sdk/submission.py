@@ -50,7 +50,7 @@ class Options:
 NO_OPTIONS: Final = Options()
 
 
-class _Problems:
+class Problems:
     """Collects what is wrong, so that all of it is told at once."""
 
     def __init__(self) -> None:
@@ -110,7 +110,7 @@ def new_job(
             deadline_us=policy.deadline_us,
             max_depth=max_depth,
         )
-    problems = _Problems()
+    problems = Problems()
     times = _times(options, problems)
     _check_rest(options, problems)
     unique = _unique(task, options, problems)
@@ -150,7 +150,7 @@ def new_job(
     )
 
 
-def _unique(task: Task, options: Options, problems: _Problems) -> Unique | None:
+def _unique(task: Task, options: Options, problems: Problems) -> Unique | None:
     if options.unique is None:
         return task.policy.unique
     if options.unique is False:
@@ -162,9 +162,7 @@ def _unique(task: Task, options: Options, problems: _Problems) -> Unique | None:
         return None
 
 
-def _sole(
-    task: Task, encoded: str, unique: Unique, tenant: str, problems: _Problems
-) -> Sole | None:
+def _sole(task: Task, encoded: str, unique: Unique, tenant: str, problems: Problems) -> Sole | None:
     """Name the intention: a tenant's task with the arguments that count."""
     try:
         chosen = unique.chosen(from_json(encoded), task.name)
@@ -183,14 +181,14 @@ def _delay_us(asked: int | None, unique: Unique | None) -> int:
 
 def check_key(key: str | None) -> None:
     """Refuse a key that can't be one, of a job that is not made of options."""
-    problems = _Problems()
+    problems = Problems()
     if key is not None:
         problems.text("idempotency_key", key, KEY_CHARS_MAX)
     for fault in problems.found:
         raise InvalidInputError(f"{fault['path']}: {fault['message']}", errors=problems.found)
 
 
-def _times(options: Options, problems: _Problems) -> dict[str, int | None]:
+def _times(options: Options, problems: Problems) -> dict[str, int | None]:
     if options.delay is not None and options.run_at is not None:
         problems.say("run_at", "expected one of delay and run_at, got both")
     times = {
@@ -200,7 +198,7 @@ def _times(options: Options, problems: _Problems) -> dict[str, int | None]:
     return {**times, "run_at": problems.instant("run_at", options.run_at)}
 
 
-def _check_rest(options: Options, problems: _Problems) -> None:
+def _check_rest(options: Options, problems: Problems) -> None:
     for name, limit in (
         ("queue", NAME_CHARS_MAX),
         ("key", KEY_CHARS_MAX),
@@ -257,4 +255,4 @@ def _fingerprint(task: str, args: str, options: Options) -> str:
     return sha256(text.encode()).hexdigest()
 
 
-__all__ = ["NO_OPTIONS", "Duration", "Options", "check_key", "new_job"]
+__all__ = ["NO_OPTIONS", "Duration", "Options", "Problems", "check_key", "new_job"]

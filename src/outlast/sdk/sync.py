@@ -177,6 +177,10 @@ class SyncHandle:
         """Run a failed or cancelled job again; see `Handle.retry`."""
         self._jobs.wait(self._handle.retry(args))
 
+    def change(self, /, **changes: Any) -> None:
+        """Change a job that has not started; see `Handle.change`."""
+        self._jobs.wait(self._handle.change(**changes))
+
 
 async def _next(source: AsyncIterator[T]) -> T | None:
     following: Awaitable[T | None] = anext(source, None)
