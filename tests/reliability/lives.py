@@ -18,7 +18,7 @@ from outlast.system import new_id
 from tests.reliability import crash
 from tests.reliability.victims import Victim, free_port, fresh, settings_of
 
-DEADLINE_S = 10
+DEADLINE_S = 60
 _PAUSE = Event()
 
 
@@ -118,10 +118,13 @@ class Life:
         """Its worker is killed after a step, another job becomes due; it must see to both."""
         delayed = NewJob(id=new_id(), task="short", delay_us=700_000)
         victim = self._victim = Victim("supervisor", settings_of(folder), **death)
+        hold = folder / "hold"
         if victim.ready():
+            hold.touch()
             self._submit(folder, delayed)
             if soon(self._witness.exists, victim) and (pid := worker(folder)):
                 os.kill(pid, signal.SIGKILL)
+            hold.unlink()
             ids = [*self.acknowledged, *self._others]
             soon(lambda: {status(folder, id_) for id_ in ids} == {"completed"}, victim)
         return victim.end()
