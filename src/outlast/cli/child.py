@@ -6,12 +6,14 @@ import json
 import os
 import signal
 import sys
+import traceback
 from contextlib import suppress
 from typing import Any, NamedTuple
 
 from outlast.core.errors import OutlastError
 from outlast.core.instant import to_rfc3339
 from outlast.core.limits import LEASE_US
+from outlast.sdk import load
 from outlast.sdk.app import Outlast
 from outlast.sdk.capture import capture
 from outlast.sdk.load import load_app
@@ -23,7 +25,7 @@ from outlast.worker.effects import Runnable
 from outlast.worker.isolated import Isolated
 from outlast.worker.lifeline import die_with_parent
 from outlast.worker.pool import Pool, PoolConfig
-from outlast.worker.supervisor import NOTHING_TO_DO
+from outlast.worker.supervisor import BAD_USAGE, NOTHING_TO_DO, SPEAKER
 
 VERSION = "0.1.0"
 
@@ -123,7 +125,7 @@ def main(arguments: list[str]) -> int:
     given["queues"] = tuple(given["queues"])
     settings = Settings(**given)
     try:
-        app = load_app(reference)
+        app = _load(reference)
         app.configure(settings)
         # What is loaded by now stays: without looking at it, each collection costs far less.
         gc.collect()
@@ -139,10 +141,42 @@ def main(arguments: list[str]) -> int:
             return 0
         part = Part(*map(tuple, json.loads(more[0]))) if more else Part()
         uvloop.run(_work(app, settings, os.environ[MARK], [reference, raw], part))
+    except _LoadError:
+        return BAD_USAGE
     except OutlastError as error:
         print(f"outlast: {error}", file=sys.stderr)
         return error.exit_code
     return 0
+
+
+class _LoadError(Exception):
+    """The app can't be loaded; somebody has said why."""
+
+
+def _load(reference: str) -> Outlast:
+    """Load the app; say once, of its own code alone, what is wrong with it."""
+    try:
+        return load_app(reference)
+    except (Exception, SystemExit) as error:
+        if SPEAKER in os.environ:
+            told, hint = str(error), os.environ[SPEAKER]
+            if not isinstance(error, OutlastError):
+                told = f"app {reference} can't be loaded\n{_own_traceback(error).rstrip()}"
+            for line in filter(None, (told, hint)):
+                print(f"outlast: {line}", file=sys.stderr)
+        raise _LoadError from error
+
+
+def _own_traceback(error: BaseException) -> str:
+    """Write the traceback from the first line of the app's own code on."""
+    where = error.__traceback__
+    while where is not None and _is_ours(where.tb_frame.f_code.co_filename):
+        where = where.tb_next
+    return "".join(traceback.format_exception(type(error), error, where))
+
+
+def _is_ours(file: str) -> bool:
+    return file in {__file__, load.__file__} or "importlib" in file
 
 
 if __name__ == "__main__":

@@ -13,16 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from outlast.core.errors import InvalidInputError, OutlastError
-from outlast.core.limits import SECOND
 from outlast.ledger import open_ledger
 from outlast.ledger.sqlite.bell import meeting_place
 from outlast.sdk.settings import Settings
 from outlast.system import CLOCK, ENTROPY, new_id
 from outlast.upkeep.deathwatch import MARK, DeathWatch, kill_marked
 from outlast.upkeep.loop import Upkeep
-from outlast.worker.supervisor import Child, Supervisor
+from outlast.worker.supervisor import SPEAKER, Child, Supervisor
 
-_READY_WITHIN_S = 30
 _RELOAD_EVERY_S = 0.5
 
 
@@ -71,11 +69,12 @@ async def _run(
 
     supervisor = Supervisor(
         ledger,
-        _children(reference, settings, api=api, worker=worker),
+        _children(reference, settings, api=api, worker=worker, reload=reload),
         mark=MARK,
         on_change=watch.list_holders,
         after_death=bury,
         grace_s=settings.grace,
+        awaits_change=reload,
     )
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -108,14 +107,19 @@ async def _for_ever(work: Callable[[], Awaitable[None]]) -> None:
             await asyncio.sleep(1)
 
 
-def _children(reference: str, settings: Settings, *, api: bool, worker: bool) -> list[Child]:
+def _children(
+    reference: str, settings: Settings, *, api: bool, worker: bool, reload: bool
+) -> list[Child]:
     def child(kind: str, settings: Settings, *part: object) -> Child:
         more = [json.dumps(part)] if part else []
         command = [sys.executable, "-m", "outlast.cli.child", kind, reference]
         return Child([*command, json.dumps(asdict(settings)), *more], works=kind == "worker")
 
     crew = [child("worker", *one) for one in _crew(settings)] if worker else []
-    return [*crew, *([child("api", settings)] if api else [])]
+    children = [*crew, *([child("api", settings)] if api else [])]
+    # They load the same code: one of them says what is wrong with it.
+    children[0].environment[SPEAKER] = "save the file to try again" if reload else ""
+    return children
 
 
 def _crew(settings: Settings) -> list[tuple[Settings, tuple[str, ...], tuple[int, int]]]:
@@ -143,10 +147,9 @@ async def _announce(
     worker: bool,
 ) -> None:
     """Say that everything answers, once it does."""
-    deadline = CLOCK.elapsed_us() + _READY_WITHIN_S * SECOND
-    while CLOCK.elapsed_us() < deadline:
+    while True:
         up = {doc.key for doc in await ledger.docs("worker") if doc.lease_until}
-        workers_up = not worker or supervisor.holders <= up
+        workers_up = not worker or (supervisor.holders and supervisor.holders <= up)
         if workers_up and (not api or _answers(settings.host, settings.port)):
             facts: dict[str, object] = {"ledger": settings.ledger, "pid": os.getpid()}
             if api:

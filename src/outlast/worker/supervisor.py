@@ -16,7 +16,8 @@ from outlast.system import new_id
 
 _RESTART_PAUSE_S = (0.0, 0.2, 1.0, 5.0)
 _KILL_AFTER_S = 5.0
-BAD_USAGE: Final = 2  # exit code: starting again can't help
+BAD_USAGE: Final = 2  # exit code: starting again can't help, as long as the code stays as it is
+SPEAKER: Final = "OUTLAST_SPEAKER"  # the one of several children that says what is wrong has it
 NOTHING_TO_DO: Final = 3  # exit code: not needed, as long as the code stays as it is
 
 
@@ -31,6 +32,7 @@ class Child:
     process: Process | None = None
     deaths: int = 0
     needed: bool = True
+    worked_once: bool = False
 
     @property
     def holds(self) -> bool:
@@ -42,7 +44,8 @@ class Supervisor:
     """Keeps children running until it is told to stop.
 
     `mark` names the environment variable that carries a child's identity; `on_change` is called
-    with the identities whenever they change; `after_death` takes a dead child's jobs back.
+    with the identities whenever they change; `after_death` takes a dead child's jobs back. Code
+    that can't be loaded ends everything, unless it `awaits_change`: then `restart` tries again.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class Supervisor:
         on_change: Callable[[list[str]], None],
         after_death: Callable[[str], Awaitable[object]],
         grace_s: float = 30.0,
+        awaits_change: bool = False,
     ) -> None:
         self._ledger = ledger
         self._children = children
@@ -61,6 +65,7 @@ class Supervisor:
         self._on_change = on_change
         self._after_death = after_death
         self._grace_s = grace_s
+        self._awaits_change = awaits_change
         self._stopping = asyncio.Event()
         self._renewed = asyncio.Event()
         self._failed: list[int] = []
@@ -117,11 +122,12 @@ class Supervisor:
             code = await self._ended(child.process)
             if child.works:
                 await self._bury(child.holder)
-            if code == BAD_USAGE and child.deaths == 0:
+            if code == BAD_USAGE and not (self._awaits_change or child.worked_once):
                 self._failed.append(code)
                 self.stop()
                 return
-            if code == NOTHING_TO_DO:
+            child.worked_once |= code != BAD_USAGE
+            if code == NOTHING_TO_DO or (code == BAD_USAGE and self._awaits_change):
                 child.needed = False
                 self._on_change(sorted(self.holders))
                 await self._stopped_or(self._renewed.wait())
