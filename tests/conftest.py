@@ -4,6 +4,8 @@ import os
 
 import pytest
 
+pytest_plugins = ["tests.bucket"]
+
 ROOT_REASON = "needs root: run the tests as root, as CI does"
 REQUIRE = "OUTLAST_REQUIRE"
 

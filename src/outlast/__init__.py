@@ -8,8 +8,9 @@ if TYPE_CHECKING:
     from outlast.core.signals import GiveUp, JobCancelled, Retry
     from outlast.core.unique import Unique, debounce, throttle
     from outlast.sdk.app import Outlast
+    from outlast.sdk.artifact import Artifact
     from outlast.sdk.client import Client
-    from outlast.sdk.context import Artifact, Job
+    from outlast.sdk.context import Job
     from outlast.sdk.handle import Handle
     from outlast.sdk.keys import key_for
     from outlast.sdk.sync import SyncClient, SyncOutlast
@@ -38,7 +39,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Artifact": "sdk.context",
+    "Artifact": "sdk.artifact",
     "Backoff": "core.retry",
     "Client": "sdk.client",
     "GIVE_UP": "core.retry",

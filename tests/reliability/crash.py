@@ -10,6 +10,7 @@ import apsw
 from outlast.api import create
 from outlast.core.fold import fold, of_row
 from outlast.core.job import Filter, Page
+from outlast.core.payload import stored_of
 from outlast.sdk.app import Outlast
 from tests.reliability import crash_jobs
 from tests.worker.rig import running, until
@@ -161,7 +162,7 @@ async def wrong(app, job_id, effects):
     found += unexplained(effects, steps, {item["token"] for item in started})
     async with asyncio.timeout(10):
         entries = json.loads(job.artifacts)
-        if [await app.blobs.get(entry["blob"]) for entry in entries] != [crash_jobs.REPORT]:
+        if [await app.blobs.load(stored_of(entry)) for entry in entries] != [crash_jobs.REPORT]:
             found.append(f"the report is not what was saved: {entries}")
     return found
 

@@ -6,9 +6,10 @@ import json
 import pytest
 
 from outlast.api import create
-from outlast.blobs import LocalBlobs
+from outlast.blobs import Blobs
 from outlast.core.errors import CorruptError, UnavailableError
 from outlast.core.job import Filter, NewJob
+from outlast.core.payload import stored_of
 from outlast.ledger.sqlite import SqliteLedger, lane
 from outlast.system import new_id
 from outlast.testing.disk import Disk, broken, nothing_unsynced
@@ -145,6 +146,11 @@ async def download(app):
         return await crash.get(asgi, f"/v1/jobs/{job.id}/artifacts/report.txt")
 
 
+async def reopened(app):
+    async with app:
+        return await app.ledger.find(Filter(), crash.Page(limit=1))
+
+
 async def test_a_flipped_bit_in_a_file_is_told_and_the_file_not_served(tmp_path):
     app, blob = await saved(tmp_path)
     assert (await download(app))[0] == 200
@@ -153,15 +159,17 @@ async def test_a_flipped_bit_in_a_file_is_told_and_the_file_not_served(tmp_path)
     status, body = await download(app)
 
     assert (status, json.loads(body)["code"]) == (500, "corrupt")
+    (job,) = await reopened(app)
     with pytest.raises(CorruptError):
-        await app.blobs.get(blob.name)
+        await app.blobs.load(stored_of(json.loads(job.artifacts)[0]))
 
 
 async def test_that_law_finds_files_that_are_served_unread(tmp_path, monkeypatch):
-    async def unread(self, key):
-        return self.path(key)
+    async def unread(self, stored):
+        async for chunk in self.store.read(stored.key, 0, stored.size):
+            yield chunk
 
-    monkeypatch.setattr(LocalBlobs, "check", unread)
+    monkeypatch.setattr(Blobs, "read", unread)
     app, blob = await saved(tmp_path)
     flip(blob, 1_000)
 

@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 
-from outlast.blobs import LocalBlobs
+from outlast.blobs import open_blobs
 from outlast.core import transition
 from outlast.core.errors import StorageFullError
 from outlast.core.job import Filter, NewJob, Want
@@ -149,14 +149,14 @@ async def test_without_root_too_a_completion_spends_the_reserve_and_a_submit_doe
 @pytest.mark.root
 async def test_a_file_that_does_not_fit_leaves_nothing_and_costs_no_attempt(tmp_path):
     with small_disk(tmp_path / "small", megabytes=1) as folder:
-        blobs = LocalBlobs(str(folder))
+        blobs = open_blobs(str(folder))
 
         with pytest.raises(StorageFullError) as raised:
-            await blobs.put(bytes(2 << 20))
+            await blobs.put(new_id(), bytes(2 << 20))
 
         assert [path for path in folder.rglob("*") if path.is_file()] == []
-        small = await blobs.put(b"small")
-        assert await blobs.get(small.key) == b"small"
+        small = await blobs.put(new_id(), b"small")
+        assert await blobs.load(small) == b"small"
     assert not course(raised.value, {}, DEFAULT_BACKOFF, 0).counts
 
 

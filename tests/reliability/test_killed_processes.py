@@ -43,7 +43,9 @@ def test_a_supervisor_killed_at_its_disk_loses_and_doubles_nothing(life, point):
 
 @pytest.mark.root
 @pytest.mark.fault("F1")
-@pytest.mark.parametrize("death", [("fdatasync", 3), ("pwrite64", 20), ("fsync", 1), ("rename", 1)])
+@pytest.mark.parametrize(
+    "death", [("fdatasync", 3), ("pwrite64", 20), ("fsync", 1), ("renameat", 1)]
+)
 def test_a_worker_killed_at_a_system_call_loses_and_doubles_nothing(life, death):
     assert life("worker").wrong(strace=death) == (True, [])
 

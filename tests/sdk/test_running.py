@@ -14,7 +14,6 @@ from outlast.core.errors import (
     UnavailableError,
     WaitTimeoutError,
 )
-from outlast.core.limits import RESULT_BYTES_MAX
 from outlast.core.retry import GIVE_UP
 from outlast.core.signals import GiveUp, JobCancelled, Retry
 from outlast.core.status import Status
@@ -32,6 +31,8 @@ from tests.worker.rig import (
     running,
     types,
 )
+
+LIMIT = 200_000  # of a payload
 
 
 @pytest.fixture
@@ -306,8 +307,10 @@ async def test_progress_is_written_seldom_and_its_end_always(app):
     assert (await handle.status()).progress == told[-1]
 
 
-@pytest.mark.parametrize("value", ["x" * RESULT_BYTES_MAX, "ü" * (RESULT_BYTES_MAX // 2)])
+@pytest.mark.parametrize("value", ["x" * LIMIT, "ü" * (LIMIT // 2)])
 async def test_a_result_over_the_limit_fails_the_job_at_once(app, value):
+    app.blobs.payload_max = LIMIT
+
     @app.task
     async def huge() -> str:
         return value
@@ -320,9 +323,11 @@ async def test_a_result_over_the_limit_fails_the_job_at_once(app, value):
 
 
 async def test_a_step_over_the_limit_in_bytes_is_refused(app):
+    app.blobs.payload_max = LIMIT
+
     @app.task
     async def huge(job: Job) -> None:
-        await job.step("a", lambda: "ü" * (RESULT_BYTES_MAX // 2 + 1))
+        await job.step("a", lambda: "ü" * (LIMIT // 2 + 1))
 
     handle = await huge.submit()
     async with running(app):

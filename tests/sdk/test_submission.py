@@ -15,10 +15,8 @@ from outlast.core.errors import (
     NotFoundError,
     OutlastError,
     QueueFullError,
-    TooLargeError,
 )
 from outlast.core.job import EVERYTHING, NewJob, Page
-from outlast.core.limits import ARGS_BYTES_MAX
 from outlast.sdk.app import Outlast
 from outlast.sdk.settings import Settings
 from outlast.sdk.submission import Options, new_job
@@ -105,11 +103,6 @@ def test_models_and_dataclasses_are_arguments():
     job = new_job(greet.task, {"who": Person("Ada")})
 
     assert job.args == '{"who":{"name":"Ada"}}'
-
-
-def test_arguments_over_the_limit_are_refused():
-    with pytest.raises(TooLargeError, match="at most 262144 fit"):
-        new_job(anything.task, {"value": "x" * ARGS_BYTES_MAX})
 
 
 @pytest.mark.parametrize(

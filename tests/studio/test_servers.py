@@ -7,10 +7,9 @@ from collections import Counter
 from datetime import UTC, datetime
 
 import pytest
-from pydantic_core import from_json
 from slow_api import retry_after
 
-from outlast.blobs.local import LocalBlobs
+from outlast.blobs import open_blobs
 from outlast.ledger.memory import MemoryLedger
 from tests.worker.rig import running
 
@@ -73,7 +72,7 @@ async def real_time(tmp_path):
     """Let a worker run the studio's jobs in real time, which the API's own clock goes by."""
     from app import app
 
-    with app.using(MemoryLedger(), LocalBlobs(str(tmp_path / "blobs"))):
+    with app.using(MemoryLedger(), open_blobs(str(tmp_path / "blobs"))):
         async with running(app):
             yield app
 
@@ -86,8 +85,9 @@ async def test_the_client_waits_as_long_as_the_api_asks(real_time, tasks, server
     assert result["waits"] >= 1
     assert result["farthest"]["destination"] == "JFK"
     assert result["farthest"]["km"] == pytest.approx(3890, rel=0.01)
-    (file,) = from_json((await handle.record()).artifacts)
-    assert (await real_time.blobs.get(file["blob"])).startswith(b"from,to,km\r\nSEA,LAX,")
+    (file,) = await handle.artifacts()
+    table = b"".join([chunk async for chunk in handle.open(file.name)])
+    assert table.startswith(b"from,to,km\r\nSEA,LAX,")
 
 
 async def test_an_unknown_airport_fails_the_job(run, servers):

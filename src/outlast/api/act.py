@@ -56,13 +56,14 @@ async def retry(context: Context, request: Request, who: Caller) -> Response:
 
 
 async def forget(context: Context, request: Request, who: Caller) -> Response:
-    """Forget a job that has ended, with its history."""
+    """Forget a job that has ended, with its history and its files."""
     job = await context.job(request.path_params["id"], who)
     pruned = await context.ledger.prune(0, 1, ids=[job.id])
     if not pruned.jobs:
         raise ConflictError(
             f"job {job.id} can't be forgotten: it is {job.status}", hint="cancel it first"
         )
+    await context.app.blobs.forget(job.id)
     return Response(status_code=204)
 
 

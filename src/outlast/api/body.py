@@ -32,11 +32,7 @@ async def read_body(request: Request, *, optional: bool = False) -> dict[str, An
     kind = headers.get("content-type", "")
     if kind != "application/json" and not (optional and not kind):
         _check_kind(kind)
-    encoding = headers.get("content-encoding")
-    if encoding is not None and encoding.strip().lower() != "identity":
-        raise MediaTypeError(
-            f"content-encoding: expected none, got {encoding!r:.80}", hint="send the body as it is"
-        )
+    check_encoding(request)
     length = headers.get("content-length", "0")
     if length.isdigit() and (len(length) > len("1000000000") or int(length) > BODY_BYTES_MAX):
         raise _too_large()
@@ -49,7 +45,19 @@ async def read_body(request: Request, *, optional: bool = False) -> dict[str, An
         more = message.get("more_body", False)
         if len(raw) > BODY_BYTES_MAX:
             raise _too_large()
-    return {} if optional and not raw else parse(raw)
+    value: dict[str, Any] = {} if optional and not raw else parse(raw)
+    if not isinstance(value, dict):
+        raise MalformedInputError(f"body: expected an object, got {type(value).__name__}")
+    return value
+
+
+def check_encoding(request: Request) -> None:
+    """Refuse a body that would have to be unpacked."""
+    encoding = request.headers.get("content-encoding")
+    if encoding is not None and encoding.strip().lower() != "identity":
+        raise MediaTypeError(
+            f"content-encoding: expected none, got {encoding!r:.80}", hint="send the body as it is"
+        )
 
 
 def _check_kind(given: str) -> None:
@@ -62,29 +70,34 @@ def _check_kind(given: str) -> None:
 def _too_large() -> TooLargeError:
     return TooLargeError(
         f"body: expected at most {BODY_BYTES_MAX} bytes",
-        hint="store the data elsewhere (a bucket, a database) and pass where it lies",
+        hint='send large arguments with POST /v1/blobs, and {"$blob": ID} in their place',
         limit_bytes=BODY_BYTES_MAX,
     )
 
 
-def parse(raw: bytes) -> dict[str, Any]:
-    """Parse a JSON object, or raise MalformedInputError that says what is wrong with it.
+def parse(raw: bytes, *, field: str = "body") -> Any:
+    """Parse JSON from anybody, or raise MalformedInputError that says what is wrong with it.
 
     >>> parse(b'{"a": [1]}')
     {'a': [1]}
     """
+    try:
+        return _parsed(raw)
+    except MalformedInputError as error:
+        raise MalformedInputError(f"{field}: {error.message}") from error.__cause__
+
+
+def _parsed(raw: bytes) -> Any:
     if len(raw) > JSON_DIGITS_MAX and _DIGITS.search(raw) and _DIGITS.search(_bare(raw)):
-        raise MalformedInputError(f"body: expected numbers of at most {JSON_DIGITS_MAX} digits")
+        raise MalformedInputError(f"expected numbers of at most {JSON_DIGITS_MAX} digits")
     try:
         value = from_json(raw, allow_inf_nan=False)
     except ValueError as error:
-        raise MalformedInputError(f"body: expected JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise MalformedInputError(f"body: expected an object, got {type(value).__name__}")
+        raise MalformedInputError(f"expected JSON: {error}") from error
     members = _survey(value, nul=_NUL in raw)
     # Each member has one colon, so a member that the parser dropped shows as a colon too many.
     if raw.count(b":") != members and _bare(raw).count(b":") != members:
-        raise MalformedInputError("body: expected each name once in an object, got one twice")
+        raise MalformedInputError("expected each name once in an object, got one twice")
     return value
 
 
@@ -100,7 +113,7 @@ def _survey(value: object, *, nul: bool) -> int:
     while level:
         depth += 1
         if depth > JSON_DEPTH_MAX + 1:
-            raise MalformedInputError(f"body: expected at most {JSON_DEPTH_MAX} levels of nesting")
+            raise MalformedInputError(f"expected at most {JSON_DEPTH_MAX} levels of nesting")
         below: list[object] = []
         for node in level:
             if isinstance(node, dict):
@@ -112,8 +125,8 @@ def _survey(value: object, *, nul: bool) -> int:
                 below.extend(node)
             elif isinstance(node, float):
                 if isinf(node):
-                    raise MalformedInputError("body: expected numbers that fit a double")
+                    raise MalformedInputError("expected numbers that fit a double")
             elif nul and isinstance(node, str) and "\x00" in node:
-                raise MalformedInputError("body: expected text without NUL characters")
+                raise MalformedInputError("expected text without NUL characters")
         level = below
     return members

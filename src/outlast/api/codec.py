@@ -1,6 +1,7 @@
 """Writing answers: jobs, events and errors as the contract shows them."""
 
 from typing import Any, Final
+from urllib.parse import quote
 
 from pydantic_core import from_json, to_json
 from starlette.responses import Response
@@ -9,7 +10,9 @@ from outlast.core.errors import OutlastError
 from outlast.core.instant import to_rfc3339
 from outlast.core.job import Event, JobRecord
 from outlast.core.limits import SECOND
+from outlast.core.payload import moved
 from outlast.core.status import Status
+from outlast.sdk.artifact import entries_of
 from outlast.system import CLOCK
 
 _FOR_ADMINS: Final = frozenset({"traceback"})
@@ -97,18 +100,25 @@ def job_out(
         "estimated_finish_at": time_out(_finishes_at(job, progress)),
         "submitted_at": to_rfc3339(job.submitted_at), "run_at": to_rfc3339(job.run_at),
         "started_at": time_out(job.started_at), "finished_at": time_out(job.finished_at),
-        "result": from_json(job.result) if job.result else None,
+        "result": from_json(job.result) if job.result and not moved(job.result) else None,
         "error": error_out(from_json(job.error), admin=admin) if job.error else None,
-        "artifacts": _artifacts_out(job.artifacts) if job.artifacts != "[]" else [],
+        "artifacts": _artifacts_out(job) if job.artifacts != "[]" else [],
         "workflow_id": None, "parent_id": None, "step": None,
-        "links": {"self": here, "events": f"{here}/events", "cancel": f"{here}/cancel"},
+        "links": {
+            "self": here, "events": f"{here}/events", "cancel": f"{here}/cancel",
+            # Only where the result is too large to stand here.
+            **({"result": f"{here}/result"} if moved(job.result) else {}),
+        },
     }  # fmt: skip
 
 
-def _artifacts_out(artifacts: str) -> list[dict[str, Any]]:
+def _artifacts_out(job: JobRecord) -> list[dict[str, Any]]:
     return [
-        {name: value for name, value in entry.items() if name not in _INTERNAL}
-        for entry in from_json(artifacts)
+        {
+            **{name: value for name, value in entry.items() if name not in _INTERNAL},
+            "href": f"/v1/jobs/{job.id}/artifacts/{quote(entry['name'], safe='')}",
+        }
+        for entry in entries_of(job.artifacts, CLOCK.now_us())
     ]
 
 
@@ -123,7 +133,7 @@ def event_out(event: Event, *, admin: bool = False) -> dict[str, Any]:
     data = from_json(event.data)
     if isinstance(data.get("error"), dict):
         data["error"] = error_out(data["error"], admin=admin)
-    if event.type == "artifact":
+    if event.type in {"artifact", "step"}:
         data = {name: value for name, value in data.items() if name not in _INTERNAL}
     return {
         "seq": event.seq, "job_id": event.job_id, "type": event.type, "at": to_rfc3339(event.at),

@@ -1,33 +1,27 @@
 """The routes that show jobs: one, a list, its result, files, attempts and logs."""
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Final
 
 from pydantic_core import from_json
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response
 
 from outlast.api.codec import answer, error_out, event_out, job_out
 from outlast.api.context import Context
 from outlast.api.guard import Caller
 from outlast.api.query import Problems, cursor_of, filter_of, number_of, page_of, wait_seconds
 from outlast.api.submit import poll_after
-from outlast.core.errors import ConflictError, GoneError, NotFoundError, OutlastError
+from outlast.core.errors import ConflictError, GoneError
 from outlast.core.instant import to_rfc3339
 from outlast.core.job import Event, Filter, JobRecord
 from outlast.core.limits import SECOND
+from outlast.core.payload import moved
 from outlast.core.status import Status
 
-_RANGES_MAX: Final = 10
 _PAGE: Final = 1_000
 # Counting the jobs ahead reads each of them, so beyond this depth nobody is told.
 _POSITION_DEPTH_MAX: Final = 50_000
-_SANDBOX: Final = {
-    "X-Content-Type-Options": "nosniff",
-    "Content-Security-Policy": "sandbox; default-src 'none'",
-    "Cache-Control": "private, no-cache",
-}
 _ENDS: Final = {
     "completed": "completed",
     "failed": "failed",
@@ -44,29 +38,16 @@ class NotFinishedError(ConflictError):
     code = "not-finished"
 
 
-class RangeError(OutlastError):
-    """The ranges asked for can't be given."""
-
-    code = "range-not-satisfiable"
-    http_status = 416
-
-
-class ArtifactNotFoundError(NotFoundError):
-    """The job has no file of this name."""
-
-    code = "artifact-not-found"
-
-
 async def show(context: Context, request: Request, who: Caller) -> Response:
     """Show a job; with `Prefer: wait=N` and `If-None-Match`, when it has changed."""
     job = await context.job(request.path_params["id"], who)
     seconds, given = wait_seconds(request), request.headers.get("if-none-match")
     applied = bool(seconds) and not job.status.terminal and (given is None or _knows(given, job))
     if applied:
-        moved = await context.watch.settled(job, seconds, ended=given is None)
-        if moved is None:
+        after = await context.watch.settled(job, seconds, ended=given is None)
+        if after is None:
             raise GoneError(f"job {job.id} has ended and was removed")
-        job = moved
+        job = after
     headers = {"ETag": f'W/"{job.seq}"', "Cache-Control": "private, no-cache"}
     if applied:
         headers["Preference-Applied"] = f"wait={seconds}"
@@ -77,7 +58,11 @@ async def show(context: Context, request: Request, who: Caller) -> Response:
         return Response(status_code=304, headers=headers)
     position, starts_at = await _place(context, job, now)
     shown = job_out(job, admin=who.admin, position=position, starts_at=starts_at)
-    shown["args"] = from_json(job.args)
+    if moved(job.args):
+        shown["args"] = None
+        shown["links"]["args"] = f"/v1/jobs/{job.id}/args"
+    else:
+        shown["args"] = from_json(job.args)
     return answer(shown, headers=headers)
 
 
@@ -123,39 +108,14 @@ async def result(context: Context, request: Request, who: Caller) -> Response:
             job_status=job.status,
         )
     headers = {"ETag": f'W/"{job.seq}"', "Cache-Control": "private, no-cache"}
-    return Response(job.result or "null", headers=headers, media_type="application/json")
+    text = await context.app.blobs.fetch(job.result or "null")
+    return Response(text, headers=headers, media_type="application/json")
 
 
-class _File(FileResponse):
-    max_ranges = _RANGES_MAX
-
-
-async def artifact(context: Context, request: Request, who: Caller) -> Response:
-    """Download a file that the job saved."""
+async def arguments(context: Context, request: Request, who: Caller) -> Response:
+    """Return the arguments alone."""
     job = await context.job(request.path_params["id"], who)
-    name = request.path_params["name"]
-    entries = [entry for entry in from_json(job.artifacts) if entry["name"] == name]
-    if not entries:
-        raise ArtifactNotFoundError(f"job {job.id} has no artifact {name!r:.80}")
-    etag = f'"{entries[0]["sha256"]}"'
-    headers = {**_SANDBOX, "ETag": etag}
-    given = request.headers.get("if-none-match")
-    if given is not None and etag in {tag.strip().removeprefix("W/") for tag in given.split(",")}:
-        return Response(status_code=304, headers=headers)
-    if request.headers.get("range", "").count(",") >= _RANGES_MAX:
-        raise RangeError(f"range: expected at most {_RANGES_MAX} ranges")
-    path: Path | None = await context.app.blobs.check(entries[0]["blob"])
-    if path is None:
-        raise ArtifactNotFoundError(
-            f"artifact {name!r:.80} of job {job.id} is not in this server's blob store",
-            hint="check that API and workers are given the same --blobs",
-        )
-    return _File(
-        path,
-        media_type=entries[0]["media_type"],
-        filename=name.replace("\\", "/").rpartition("/")[2] or "artifact",
-        headers=headers,
-    )
+    return Response(await context.app.blobs.fetch(job.args), media_type="application/json")
 
 
 async def logs(context: Context, request: Request, who: Caller) -> Response:

@@ -77,7 +77,9 @@ def _operation(way: Way) -> dict[str, Any]:
         },
     }
     if way.takes is not None:
-        content = {"application/json": {"schema": ref(way.takes)}}
+        plain = "/" in way.takes
+        schema = {"type": "string", "format": "binary"} if plain else ref(way.takes)
+        content = {way.takes if plain else "application/json": {"schema": schema}}
         operation["requestBody"] = {"required": True, "content": content}
     if way.headers and "Prefer" in way.headers and way.status != 200:  # noqa: PLR2004
         operation["responses"]["200"] = {**_answer(way.gives), "description": "it has ended"}

@@ -7,7 +7,7 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from outlast.api import act, dead, events, jobs, operate, schedules, submit
+from outlast.api import act, dead, events, files, jobs, operate, schedules, submit
 from outlast.api.context import Context
 from outlast.api.guard import Caller
 
@@ -50,8 +50,12 @@ WAYS: Final = (
     Way("GET", "/v1/jobs/{id}/attempts", "read", jobs.attempts, "Attempts"),
     Way("GET", "/v1/jobs/{id}/logs", "read", jobs.logs, "Logs", query=("after",)),
     Way("GET", "/v1/jobs/{id}/result", "read", jobs.result, "Any"),
-    Way("GET", "/v1/jobs/{id}/artifacts/{name:path}", "read", jobs.artifact,
-        "application/octet-stream", headers=("Range", "If-None-Match", "If-Range")),
+    Way("GET", "/v1/jobs/{id}/artifacts/{name:path}", "read", files.artifact,
+        "application/octet-stream", query=("redirect",),
+        headers=("Range", "If-None-Match", "If-Range")),
+    Way("GET", "/v1/jobs/{id}/args", "read", jobs.arguments, "Any"),
+    Way("POST", "/v1/blobs", "submit", files.upload, "Upload", "application/octet-stream",
+        201),
     Way("POST", "/v1/tasks/{task}/jobs", "submit", submit.submit_task, "Job", "Any", 202,
         headers=("Idempotency-Key", "Prefer")),
     Way("GET", "/v1/tasks", "read", operate.tasks, "Tasks"),

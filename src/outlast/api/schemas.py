@@ -83,7 +83,8 @@ _PROGRESS: Final[Schema] = _record(
     }
 )
 _ARTIFACT: Final[Schema] = _record(
-    {"name": _TEXT, "size": _WHOLE, "sha256": _TEXT, "media_type": _TEXT}
+    {"name": _TEXT, "size": _WHOLE, "sha256": _TEXT, "media_type": _TEXT, "href": _TEXT},
+    expires_at=_TIME,
 )
 _FILTER: Final[dict[str, Schema]] = {
     "queue": _NAME,
@@ -129,11 +130,15 @@ _JOB: Final[Schema] = _record(
         "priority": _WHOLE, "tags": _list(_TEXT), "progress": _maybe(_PROGRESS),
         "position": _maybe(_WHOLE), "estimated_start_at": _maybe(_TIME),
         "estimated_finish_at": _maybe(_TIME), "submitted_at": _TIME, "run_at": _TIME,
-        "started_at": _maybe(_TIME), "finished_at": _maybe(_TIME), "result": {},
+        "started_at": _maybe(_TIME), "finished_at": _maybe(_TIME),
+        "result": {"description": "null when `links.result` has it, because it is large"},
         "error": _maybe(_ERROR), "artifacts": _list(_ARTIFACT), "workflow_id": _maybe(_TEXT),
         "parent_id": _maybe(_TEXT), "step": _maybe(_TEXT), "links": _OBJECT,
     },
-    args={**_OBJECT, "description": "in the answer about one job, not in lists"},
+    args={
+        **_maybe(_OBJECT),
+        "description": "in the answer about one job, not in lists; null when `links.args` has them",
+    },
 )  # fmt: skip
 _QUEUE: Final[Schema] = _record(
     {
@@ -264,6 +269,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
     "Schedules": _page("schedules", ref("Schedule")),
     "ScheduleSpec": _closed({"task": _NAME}, args=_OBJECT, **_SPEC),
     "Ticks": _page("ticks", _record({"at": _TIME, "local": _TIME, "run_at": _TIME})),
+    "Upload": _record({"blob": _ID, "size": _WHOLE, "sha256": _TEXT, "expires_at": _TIME}),
     "Worker": _WORKER,
     "Workers": _page("workers", ref("Worker")),
     "Tasks": _page("tasks", _TASK),
@@ -283,6 +289,7 @@ PARAMETERS: Final[dict[str, Schema]] = {
     "sort": {"type": "string", "enum": ["submitted_at", "-submitted_at"]},
     "after": {"type": "integer", "minimum": 0},
     "type": _NAME,
+    "redirect": {"type": "string", "enum": ["no"], "description": "answer with the bytes"},
     "group": {"type": "string", "enum": ["error"]},
     "fingerprint": _NAME,
     "n": {"type": "integer", "minimum": 1, "maximum": PREVIEW_MAX},

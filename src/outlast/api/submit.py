@@ -9,6 +9,7 @@ from starlette.responses import Response
 from outlast.api.body import read_body
 from outlast.api.codec import answer, job_out, problem_body
 from outlast.api.context import Context
+from outlast.api.files import Uploads
 from outlast.api.fresh import Written, record_of, written
 from outlast.api.guard import Caller
 from outlast.api.query import wait_seconds
@@ -118,8 +119,10 @@ async def submit_task(context: Context, request: Request, who: Caller) -> Respon
 
 
 async def _submit(context: Context, request: Request, who: Caller, body: Any) -> Response:
+    if "args" in body:
+        body["args"] = await Uploads(context, who).resolve(body["args"])
     job = build(context, body, who, request.headers.get("idempotency-key"))
-    (inserted,) = await context.ledger.insert([job])
+    (inserted,) = await context.app.insert([job])
     seconds = wait_seconds(request)
     if inserted.outcome == "created" and not seconds:
         return _created(job, inserted.at_us)
@@ -164,15 +167,18 @@ async def submit_batch(context: Context, request: Request, who: Caller) -> Respo
     """Submit up to 1,000 jobs, each for itself or all or none."""
     entries, atomic = _read_batch(await read_body(request))
     made: list[NewJob | OutlastError] = []
+    uploads = Uploads(context, who)
     for entry in entries:
         try:
+            if isinstance(entry, dict) and "args" in entry:
+                entry["args"] = await uploads.resolve(entry["args"])
             made.append(build(context, entry, who, None))
         except InvalidInputError as error:
             made.append(error)
     if atomic:
         _guard_all(made)
     jobs = [job for job in made if isinstance(job, NewJob)]
-    inserted = iter(await context.ledger.insert(jobs, atomic=atomic) if jobs else [])
+    inserted = iter(await context.app.insert(jobs, atomic=atomic) if jobs else [])
     shown: list[dict[str, Any]] = []
     for n, job in enumerate(made):
         if isinstance(job, OutlastError):

@@ -2,7 +2,7 @@
 
 import asyncio
 import functools
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -12,7 +12,7 @@ from outlast.core.errors import InvalidInputError, UnavailableError
 
 # A job, an event or a group of dead letters, in the form that the HTTP contract gives it.
 Doc = dict[str, Any]
-TARGET = ("ledger", "url", "key", "config", "json")
+TARGET = ("ledger", "blobs", "url", "key", "config", "json")
 Listing = tuple[list[Doc], str | None]  # a page, and the cursor of the next one
 
 
@@ -33,6 +33,10 @@ class Backend(Protocol):
 
     async def changed(self, job_id: str, seq: int) -> None:
         """Return when the job has an event after this one, or after a while."""
+        ...
+
+    def file(self, job_id: str, name: str) -> AsyncGenerator[bytes, None]:
+        """Yield a file of the job; raise NotFoundError, or CorruptError at its end."""
         ...
 
     async def cancel(self, job_id: str) -> Doc:
@@ -104,6 +108,7 @@ class Backend(Protocol):
 async def opened(
     *,
     ledger: str | None = None,
+    blobs: str | None = None,
     config: str | None = None,
     url: str | None = None,
     key: str | None = None,
@@ -120,7 +125,7 @@ async def opened(
     from outlast.cli.local import LedgerBackend
     from outlast.sdk.settings import Settings
 
-    settings = Settings.load(ledger=ledger, config=config)
+    settings = Settings.load(ledger=ledger, blobs=blobs, config=config)
     must_exist(settings.ledger)
     async with LedgerBackend.of(settings) as local:
         yield local
@@ -140,7 +145,7 @@ def with_backend(fn: Callable[..., Awaitable[int | None]]) -> Command:
 
     @functools.wraps(fn)
     def command(*args: Any, **given: Any) -> int | None:
-        where = {name: given.pop(name) for name in ("ledger", "config", "url", "key")}
+        where = {name: given.pop(name) for name in ("ledger", "blobs", "config", "url", "key")}
 
         async def work() -> int | None:
             async with opened(**where) as backend:

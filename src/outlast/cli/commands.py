@@ -23,6 +23,7 @@ COMMANDS: Final = {
     "submit": ("outlast.cli.submit", "Submit a job, and wait for its result if you like."),
     "jobs": ("outlast.cli.look", "List jobs, newest first."),
     "show": ("outlast.cli.look", "Show one job and its history; follow it live."),
+    "download": ("outlast.cli.files", "Save a file that a job made."),
     "cancel": ("outlast.cli.act", "Ask a job to stop."),
     "retry": ("outlast.cli.act", "Run a failed or cancelled job again."),
     "change": ("outlast.cli.act", "Change when, where and how soon a job runs."),

@@ -1,7 +1,7 @@
 """The backend that works on the ledger itself, without a server."""
 
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, Final, Literal
@@ -13,6 +13,7 @@ from outlast.core.identity import is_uuid
 from outlast.core.instant import from_rfc3339, to_rfc3339
 from outlast.core.job import Filter, JobRecord, Page
 from outlast.core.limits import SECOND, SWEEP_US
+from outlast.core.payload import moved
 from outlast.core.status import Status
 from outlast.sdk.app import Outlast
 from outlast.sdk.queues import change_queue
@@ -56,7 +57,11 @@ class LedgerBackend:
 
     async def job(self, job_id: str) -> Doc:
         job = await self._record(job_id)
-        return {**as_doc(job), "args": _parsed(job.args)}
+        return {
+            **as_doc(job),
+            "args": _parsed(await self._app.blobs.fetch(job.args)),
+            "result": _parsed(await self._app.blobs.fetch(job.result or "null")),
+        }
 
     async def events(self, job_id: str, after: int) -> list[Doc]:
         return [
@@ -70,6 +75,11 @@ class LedgerBackend:
     async def changed(self, job_id: str, seq: int) -> None:
         await self._app.ledger.bell.wait(SWEEP_US / SECOND)
 
+    async def file(self, job_id: str, name: str) -> AsyncGenerator[bytes, None]:
+        job = await self._record(job_id)
+        async for chunk in self._app.handle(job.id).open(name):
+            yield chunk
+
     async def cancel(self, job_id: str) -> Doc:
         await self._record(job_id)
         handle = self._app.handle(job_id)
@@ -82,7 +92,7 @@ class LedgerBackend:
     async def retry(self, job_id: str, args: Mapping[str, Any] | None) -> Doc:
         job = await self._record(job_id)
         # Whether other arguments fit is for the worker to say: it alone knows the task.
-        text = None if args is None else json.dumps(args)
+        text = None if args is None else await self._app.blobs.shelve(job.id, json.dumps(args))
         change = transition.redriven(job_id, job.status, args=text)
         if change is None or not (await self._app.ledger.commit([change]))[0].accepted:
             raise ConflictError(f"job {job_id} can't be retried: it is {job.status}")
@@ -186,7 +196,7 @@ class LedgerBackend:
 
 
 def _parsed(text: str | None) -> Any:
-    return json.loads(text) if text else None
+    return json.loads(text) if text and not moved(text) else None
 
 
 def _time(us: int | None) -> str | None:

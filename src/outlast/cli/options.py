@@ -26,7 +26,7 @@ _KNOWN: Final[dict[str, Callable[[Command], Command]]] = {
     ),
     "broker": click.option("--broker", metavar="URL", help="Broker (default: the ledger itself)."),
     "blobs": click.option(
-        "--blobs", metavar="FOLDER", help="Folder for result files (default outlast-blobs)."
+        "--blobs", metavar="URL", help="Folder or bucket for files (default outlast-blobs)."
     ),
     "config": click.option(
         "--config", metavar="FILE", help="Settings file (default outlast.yaml)."

@@ -1,11 +1,13 @@
 """The backend that asks a server over HTTP."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any, Final, Literal, Self
 from urllib.parse import quote
 
 from outlast.cli.backend import Doc, Listing
 from outlast.core.errors import InvalidInputError
+from outlast.sdk.client import RemoteHandle
 from outlast.sdk.http import Http
 
 _HOLD_S: Final = 20  # how long the server may hold a question whose answer has not changed
@@ -33,7 +35,11 @@ class HttpBackend:
         return answer["jobs"], answer["next"]
 
     async def job(self, job_id: str) -> Doc:
-        return await self._call("GET", _path(job_id))
+        job = await self._call("GET", _path(job_id))
+        for name in ("args", "result"):  # what is too large for the job's own document
+            if name in job["links"]:
+                job[name] = (await self._http.call("GET", job["links"][name])).document
+        return job
 
     async def events(self, job_id: str, after: int) -> list[Doc]:
         answer = await self._call("GET", _path(job_id, "/events"), query={"after": after})
@@ -43,6 +49,12 @@ class HttpBackend:
     async def changed(self, job_id: str, seq: int) -> None:
         headers = {"If-None-Match": f'"{seq}"', "Prefer": f"wait={_HOLD_S}"}
         await self._http.call("GET", _path(job_id), headers=headers, hold_s=_HOLD_S)
+
+    async def file(self, job_id: str, name: str) -> AsyncGenerator[bytes, None]:
+        handle = RemoteHandle(self._http, job_id)
+        async with aclosing(handle.open(name)) as chunks:
+            async for chunk in chunks:
+                yield chunk
 
     async def cancel(self, job_id: str) -> Doc:
         return await self._call("POST", _path(job_id, "/cancel"))

@@ -1,10 +1,13 @@
 """What a running task may do to the world, as a protocol: the task's context needs nothing else."""
 
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
 from pathlib import Path
 from typing import Protocol
 
 from outlast.core.job import Event, Lease
+from outlast.core.payload import Stored
+
+Source = bytes | Path | Iterable[bytes] | AsyncIterable[bytes]
 
 
 class Effects(Protocol):
@@ -39,12 +42,20 @@ class Effects(Protocol):
         """Return the JSON array of this job's artifacts."""
         ...
 
-    async def store(self, name: str, data: bytes | Path) -> tuple[str, int, str]:
-        """Store a file; return its blob key, size in bytes and SHA-256."""
+    async def store(self, data: Source, *, name: str, media_type: str) -> Stored:
+        """Store a file."""
         ...
 
-    async def fetch(self, blob: str) -> bytes:
-        """Return a stored file."""
+    def fetch(self, stored: Stored) -> AsyncGenerator[bytes, None]:
+        """Yield a stored file in chunks; of a damaged one raise CorruptError before the last."""
+        ...
+
+    async def shelve(self, text: str) -> str:
+        """Return the text, or a reference to it when it is too large for a row."""
+        ...
+
+    async def unshelve(self, text: str) -> str:
+        """Return what was shelved."""
         ...
 
     def pulse(self) -> None:

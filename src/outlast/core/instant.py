@@ -9,6 +9,8 @@ from typing import Final
 from outlast.core.errors import InvalidInputError
 from outlast.core.limits import DURATION_MAX_US, SECOND
 
+Duration = str | int | float | timedelta
+
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _DURATION: Final = re.compile(r"^\s*(\d{1,12}(?:\.\d{1,6})?)\s*(ms|s|m|h|d|w)\s*$", re.ASCII)
 _UNIT_US: Final = {
@@ -21,7 +23,7 @@ _UNIT_US: Final = {
 }
 
 
-def duration_us(value: str | float | timedelta, *, field: str = "duration") -> int:
+def duration_us(value: Duration, *, field: str = "duration") -> int:
     """Read a duration: `"90s"`, `"5m"`, `"6h"`, `"1d"`, a number of seconds, or a timedelta.
 
     Returns microseconds. Raises InvalidInputError naming `field` when it can't be read, is

@@ -24,8 +24,9 @@ PRIORITY_MAX: Final = 100
 DURATION_MAX_US: Final = 3_660 * DAY
 
 BODY_BYTES_MAX: Final = 256 * 1024
-ARGS_BYTES_MAX: Final = 256 * 1024
-RESULT_BYTES_MAX: Final = 1024 * 1024
+PAYLOAD_INLINE_MAX: Final = 64 * 1024  # arguments and results over this move to the blobs
+ROW_ARGS_MAX: Final = 256 * 1024  # of arguments that can't move
+PAYLOAD_BYTES_MAX: Final = 64 * 1024 * 1024  # a payload is read whole into memory; a file is not
 JSON_DEPTH_MAX: Final = 64
 JSON_DIGITS_MAX: Final = 1_000
 
@@ -38,6 +39,10 @@ PAGE_DEFAULT: Final = 50
 WAIT_SECONDS_MAX: Final = 60
 NOTIFY_MAX: Final = 10
 
+TOMBSTONE_TTL_US: Final = 30 * DAY  # how long a pruned job is answered with "gone"
+UPLOAD_TTL_US: Final = DAY  # how long an upload waits for its job
+LINK_SECONDS: Final = 600  # how long a signed URL is good
+ORPHAN_AGE_US: Final = DAY  # a blob that nothing refers to by then is garbage
 KEY_TTL_US: Final = 7 * DAY  # how long an idempotency key is remembered
 
 CRON_CHARS_MAX: Final = 200
@@ -56,7 +61,6 @@ PROGRESS_IDLE_US: Final = 5 * SECOND
 LOG_LINES_MAX: Final = 10_000  # per attempt
 LOG_LINE_CHARS_MAX: Final = 8_192
 ARTIFACTS_MAX: Final = 1_000
-STEP_RESULT_BYTES_MAX: Final = 1024 * 1024
 CURSOR_BYTES_MAX: Final = 64 * 1024
 ERROR_MESSAGE_CHARS_MAX: Final = 4_096
 TRACEBACK_CHARS_MAX: Final = 32_768

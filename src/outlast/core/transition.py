@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+from outlast.core import payload
 from outlast.core.job import JobRecord, Lease, NewJob, Transition, Verdict
 from outlast.core.limits import LOST_MAX, MISSING_MAX
 from outlast.core.retry import LOST_BACKOFF, MISSING_BACKOFF, Backoff
@@ -246,7 +247,7 @@ def redriven(job_id: str, status: Status, *, args: str | None = None) -> Transit
         None,
         Status.PENDING,
         "redriven",
-        "{}" if args is None else json.dumps({"args": json.loads(args)}),
+        "{}" if args is None else json.dumps(_said_of(args)),
         attempt=0,
         lost=0,
         rerun=True,
@@ -278,6 +279,12 @@ def replaced(job_id: str, status: Status, new: NewJob, delay_us: int) -> Transit
         max_attempts=new.max_attempts,
     )
     return moved(change, delay_us)
+
+
+def _said_of(args: str) -> dict[str, object]:
+    """Tell of other arguments; of large ones, which have moved to the blobs, only that."""
+    large = payload.moved(args)
+    return {"args": json.loads(args)} if large is None else {"args": None, "size": large.size}
 
 
 def discarded(job_id: str, reason: str) -> Transition:

@@ -1,7 +1,7 @@
 """The app: a registry of tasks and schedules, and the way to submit work to them."""
 
 import json
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Generic, Literal, ParamSpec, Self, TypeVar, overload
@@ -13,9 +13,11 @@ from outlast.core.errors import (
     KeyReusedError,
     NotFoundError,
     QueueFullError,
+    TooLargeError,
 )
-from outlast.core.job import NewJob
-from outlast.core.limits import NAME_CHARS_MAX
+from outlast.core.instant import Duration
+from outlast.core.job import Inserted, NewJob
+from outlast.core.limits import NAME_CHARS_MAX, PAYLOAD_INLINE_MAX, ROW_ARGS_MAX
 from outlast.core.queue import QueueRules
 from outlast.core.retry import DEFAULT_BACKOFF, NO_RULES, Backoff, Rules
 from outlast.core.unique import Unique
@@ -24,7 +26,7 @@ from outlast.sdk.handle import Handle
 from outlast.sdk.queues import Rulebook
 from outlast.sdk.schedules import Schedules, said_of
 from outlast.sdk.settings import Settings
-from outlast.sdk.submission import NO_OPTIONS, Duration, Options, new_job
+from outlast.sdk.submission import NO_OPTIONS, Options, new_job
 from outlast.sdk.task import Task, policy_of
 from outlast.system import CLOCK
 
@@ -124,7 +126,8 @@ class Outlast:
     def blobs(self) -> Blobs:
         """The blob store."""
         if self._blobs is None:
-            self._blobs = open_blobs(self.settings.blobs)
+            size = self.settings.max_payload
+            self._blobs = open_blobs(self.settings.blobs, payload_max=size)
         return self._blobs
 
     @contextmanager
@@ -252,9 +255,27 @@ class Outlast:
 
         return declare
 
+    async def insert(self, jobs: Sequence[NewJob], *, atomic: bool = False) -> list[Inserted]:
+        """Insert jobs as the ledger does, after large arguments have moved to the blobs.
+
+        Raises TooLargeError for arguments over `max_payload`.
+        """
+        large = [job for job in jobs if len(job.args) > PAYLOAD_INLINE_MAX // 4]
+        for job in large:
+            if job.sole is not None and job.sole.on == "replace":
+                # They may end in another job's row, and a file goes with the job it was made for.
+                _guard_row(job)
+                continue
+            job.args = await self.blobs.shelve(job.id, job.args)
+        inserted = await self.ledger.insert(jobs, atomic=atomic)
+        for job, made in zip(jobs, inserted, strict=True) if large else ():
+            if made.outcome != "created" and (made.outcome, made.id) != ("duplicate", job.id):
+                await self.blobs.drop(job.args)  # what stands in the ledger has its own
+        return inserted
+
     async def submit(self, job: NewJob) -> Handle:
         """Insert one job; raise KeyReusedError or QueueFullError when it is refused."""
-        (inserted,) = await self.ledger.insert([job])
+        (inserted,) = await self.insert([job])
         match inserted.outcome:
             case "conflict":
                 raise KeyReusedError(
@@ -288,3 +309,13 @@ class Outlast:
                 f"task {name!r:.80}: expected one of {', '.join(sorted(self._tasks)) or 'none'}"
             )
         return self._tasks[name]
+
+
+def _guard_row(job: NewJob) -> None:
+    size = len(job.args.encode())
+    if size > ROW_ARGS_MAX:
+        raise TooLargeError(
+            f"task {job.task}: arguments that replace others have at most {ROW_ARGS_MAX} bytes, "
+            f"got {size}",
+            hint="store the data elsewhere and pass where it lies",
+        )

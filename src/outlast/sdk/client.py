@@ -13,6 +13,7 @@ from outlast.core.errors import (
     InvalidInputError,
     JobCancelledError,
     JobFailedError,
+    NotFoundError,
     OutlastError,
     TooLargeError,
     UnavailableError,
@@ -22,6 +23,7 @@ from outlast.core.instant import from_rfc3339
 from outlast.core.job import Event
 from outlast.core.limits import BATCH_MAX, BODY_BYTES_MAX, SECOND
 from outlast.core.status import Status
+from outlast.sdk.artifact import Artifact, checked, write_file
 from outlast.sdk.handle import JobStatus, Outcome
 from outlast.sdk.http import Answer, Http, error_of, pause_us, to_body
 from outlast.system import CLOCK, new_id
@@ -103,11 +105,12 @@ class Client:
         begun = CLOCK.elapsed_us()
         hold = _HOLD_S if timeout is None else min(_HOLD_S, int(timeout))
         answer = await self._submit(task, args, key, patience, options, hold_s=hold)
+        handle = RemoteHandle(self._http, answer.document["id"])
         if answer.document["done"]:
-            return result_of(answer.document)
+            return await handle.result_in(answer.document)
         if timeout is not None:
             timeout = max(0.0, timeout - (CLOCK.elapsed_us() - begun) / SECOND)
-        return await RemoteHandle(self._http, answer.document["id"]).result(timeout)
+        return await handle.result(timeout)
 
     async def _submit(
         self,
@@ -119,7 +122,9 @@ class Client:
         *,
         hold_s: int = 0,
     ) -> Answer:
-        body = _entry({"task": task, "args": args or {}, "key": key, **options})
+        body = await self._lightened(
+            _entry({"task": task, "args": args or {}, "key": key, **options})
+        )
         headers = {"Prefer": f"wait={hold_s}"} if hold_s else {}
         return await self._http.call(
             "POST", "/v1/jobs", body=body, headers=headers,
@@ -135,7 +140,7 @@ class Client:
         one request's worth is sent in several. With `atomic` all are stored or none: then it must
         fit into one, and what is wrong raises InvalidInputError.
         """
-        entries = [_entry(job) for job in jobs]
+        entries = [await self._lightened(_entry(job)) for job in jobs]
         requests = list(_requests(entries))
         if atomic and len(requests) > 1:
             raise InvalidInputError(
@@ -154,6 +159,15 @@ class Client:
                 for entry in answer.document["jobs"]
             ]
         return made
+
+    async def _lightened(self, entry: dict[str, Any]) -> dict[str, Any]:
+        """Send arguments that are too large for a request before it, on their own."""
+        if len(to_body(entry)) + _BATCH_FRAME_BYTES <= BODY_BYTES_MAX:
+            return entry
+        answer = await self._http.call(
+            "POST", "/v1/blobs", body=to_body(entry.get("args")), safe=True
+        )
+        return {**entry, "args": {"$blob": answer.document["blob"]}}
 
     def handle(self, job_id: str) -> "RemoteHandle":
         """Return a handle on a job submitted earlier."""
@@ -265,7 +279,13 @@ class RemoteHandle:
                 f"job {self.id} has not ended within {timeout:g} s",
                 hint="it goes on; ask again later",
             ) from error
-        return result_of(job)
+        return await self.result_in(job)
+
+    async def result_in(self, job: Mapping[str, Any]) -> Any:
+        """Return the result of this job, which has ended, as its document has it or links to it."""
+        result = result_of(job)
+        link = job["links"].get("result")
+        return result if link is None else (await self._http.call("GET", link)).document
 
     async def events(self, after: int = 0) -> AsyncGenerator[Event, None]:
         """Follow the job's history from a sequence number to its end, live.
@@ -345,23 +365,28 @@ class RemoteHandle:
         # Asked twice it is the same wish, so a lost answer does no harm.
         await self._http.call("PATCH", self._path, body=body, safe=True)
 
+    async def artifacts(self) -> list[Artifact]:
+        """Return the files that the job has saved so far."""
+        return [Artifact(**entry) for entry in (await self.job())["artifacts"]]
+
+    async def open(self, name: str) -> AsyncGenerator[bytes, None]:
+        """Yield the chunks of a file of the job; see `Job.open`."""
+        found = [one for one in await self.artifacts() if one.name == name]
+        if not found:
+            raise NotFoundError(f"job {self.id} has no artifact {name!r:.80}")
+        source = self._http.download(f"{self._path}/artifacts/{quote(name, safe='')}")
+        async with aclosing(source) as chunks:
+            async for chunk in checked(chunks, found[0]):
+                yield chunk
+
     async def download(self, name: str, path: str | Path) -> Path:
         """Save a file of the job at a path, which is complete when it is there; return it.
 
-        Raises NotFoundError when the job has no file of this name.
+        Raises NotFoundError when the job has no file of this name, CorruptError when its bytes are
+        not those that were saved.
         """
-        target = Path(path)
-        part = target.with_name(f".{target.name}.{new_id()}")
-        try:
-            with await asyncio.to_thread(part.open, "wb") as file:
-                source = self._http.download(f"{self._path}/artifacts/{quote(name, safe='')}")
-                async with aclosing(source) as chunks:
-                    async for chunk in chunks:
-                        await asyncio.to_thread(file.write, chunk)
-            await asyncio.to_thread(part.replace, target)
-        finally:
-            part.unlink(missing_ok=True)
-        return target
+        async with aclosing(self.open(name)) as chunks:
+            return await write_file(chunks, path)
 
 
 def _event_of(job_id: str, seq: int, kind: str, data: Mapping[str, Any]) -> Event:

@@ -6,40 +6,33 @@ import mimetypes
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ParamSpec, TypeVar, cast, get_type_hints, overload
 
-from pydantic import BaseModel, PydanticUserError, TypeAdapter
+from pydantic import PydanticUserError, TypeAdapter
 from pydantic_core import from_json, to_json
 
-from outlast.core.effects import Effects
-from outlast.core.errors import DriftError, InvalidInputError, NotFoundError, TooLargeError
+from outlast.core.effects import Effects, Source
+from outlast.core.errors import DriftError, InvalidInputError, NotFoundError
+from outlast.core.instant import Duration, duration_us, to_rfc3339
 from outlast.core.limits import (
     LOG_LINE_CHARS_MAX,
     LOG_LINES_MAX,
     NAME_CHARS_MAX,
     PROGRESS_EVERY_US,
     PROGRESS_IDLE_US,
-    STEP_RESULT_BYTES_MAX,
 )
 from outlast.core.pace import Pace
+from outlast.core.payload import Stored, moved, reference, stored_of
 from outlast.core.signals import HandBack, JobCancelled
+from outlast.sdk.artifact import Artifact, check_name, entry_of
 from outlast.sdk.resume import Cursor, Loop, keeps, rest_of_either
 from outlast.sdk.threads import in_thread
+from outlast.system import CLOCK
 
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
-
-
-class Artifact(BaseModel, frozen=True):
-    """A file that a job made: its name, size in bytes, SHA-256 and media type."""
-
-    name: str
-    size: int
-    sha256: str
-    media_type: str
 
 
 class Job:
@@ -48,7 +41,7 @@ class Job:
     def __init__(self, effects: Effects) -> None:
         self._effects = effects
         self._attempt = effects.lease.attempt  # the lease's may fall, when crashes are forgiven
-        self._steps: dict[str, str] | None = None
+        self._steps: dict[str, str | Stored] | None = None
         self._seen: set[tuple[str, str]] = set()
         self._told_at: int | None = None
         self._told: tuple[float, str | None] = (-1.0, None)
@@ -233,7 +226,7 @@ class Job:
         adapter = _adapter(name, fn)
         if name in self._steps:
             self._pace.skip()
-            return self._replayed(name, adapter, fn)
+            return await self._replayed(name, adapter, fn)
         result: Any
         if inspect.iscoroutinefunction(fn):
             result = await fn(*args, **kwargs)
@@ -241,21 +234,19 @@ class Job:
             result = await in_thread(self._effects.stopping, fn, *args, **kwargs)
             if inspect.isawaitable(result):
                 result = await result
-        raw = adapter.dump_json(result)
-        if len(raw) > STEP_RESULT_BYTES_MAX:
-            raise TooLargeError(
-                f"step {name!r}: its result has {len(raw)} bytes, at most "
-                f"{STEP_RESULT_BYTES_MAX} are kept",
-                hint="save a file and return its name",
-            )
-        stored = raw.decode()
-        await self._effects.amend("step", f'{{"name": {json.dumps(name)}, "result": {stored}}}')
-        self._steps[name] = stored
+        text = adapter.dump_json(result).decode()
+        kept = await self._effects.shelve(text)
+        large = moved(kept)
+        said = {"blob": large.key, "size": large.size, "sha256": large.sha256} if large else {}
+        data = json.dumps({"name": name, **said})
+        await self._effects.amend("step", data if large else f'{data[:-1]}, "result": {text}}}')
+        self._steps[name] = large or text
         return result
 
-    def _replayed(self, name: str, adapter: TypeAdapter[Any], fn: Callable[..., Any]) -> Any:
+    async def _replayed(self, name: str, adapter: TypeAdapter[Any], fn: Callable[..., Any]) -> Any:
         assert self._steps is not None  # noqa: S101 - the caller looked it up
-        stored, cause = self._steps[name], None
+        kept, cause = self._steps[name], None
+        stored = kept if isinstance(kept, str) else await self._effects.unshelve(reference(kept))
         try:
             result = adapter.validate_json(stored)
             if keeps(from_json(stored), from_json(adapter.dump_json(result))):
@@ -267,7 +258,7 @@ class Job:
             hint="give a step whose result has another meaning another name",
         ) from cause
 
-    async def _stored(self) -> dict[str, str]:
+    async def _stored(self) -> dict[str, str | Stored]:
         lease = self._effects.lease
         if lease.token == 1:
             return {}
@@ -278,27 +269,49 @@ class Job:
             since = max((run.seq for run in runs if "args" in from_json(run.data)), default=0)
             events = [event for event in events if event.seq > since]
         found = [from_json(event.data) for event in events]
-        return {step["name"]: to_json(step["result"]).decode() for step in found}
+        return {
+            step["name"]: stored_of(step) if "blob" in step else to_json(step["result"]).decode()
+            for step in found
+        }
 
-    async def save(self, name: str, data: bytes | Path) -> Artifact:
-        """Keep a file with the job; a later one of the same name takes its place."""
-        if not 0 < len(name) <= NAME_CHARS_MAX or "\x00" in name:
-            raise InvalidInputError(
-                f"artifact {name!r:.80}: expected 1–{NAME_CHARS_MAX} characters"
-            )
-        blob, size, digest = await self._effects.store(name, data)
+    async def save(self, name: str, data: Source, *, ttl: Duration | None = None) -> Artifact:
+        """Keep a file with the job; a later one of the same name takes its place.
+
+        `data` is bytes, the Path of a file, or an iterator of bytes (plain or asynchronous), which
+        is never in memory as a whole. The file is deleted after `ttl`, and with its job. The name
+        may be any: it is no path here. Raises InvalidInputError, and UnavailableError when the
+        blobs can't be written.
+        """
+        check_name(name)
+        ttl_us = None if ttl is None else duration_us(ttl, field="ttl")
         kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
-        artifact = Artifact(name=name, size=size, sha256=digest, media_type=kind)
-        entry = to_json({**artifact.model_dump(), "blob": blob}).decode()
+        stored = await self._effects.store(data, name=name, media_type=kind)
+        artifact = Artifact(
+            name=name,
+            size=stored.size,
+            sha256=stored.sha256,
+            media_type=kind,
+            expires_at=None if ttl_us is None else to_rfc3339(CLOCK.now_us() + ttl_us),
+        )
+        entry = to_json({**artifact.model_dump(exclude_none=True), "blob": stored.key}).decode()
         await self._effects.amend("artifact", entry, artifact=entry)
         return artifact
 
+    async def open(self, name: str) -> AsyncIterator[bytes]:
+        """Yield the chunks of a file that this job saved, in this attempt or an earlier one.
+
+        Raises NotFoundError when there is none, and CorruptError, before the last chunk, when its
+        bytes are not those that were saved.
+        """
+        entry = entry_of(await self._effects.artifacts(), name, CLOCK.now_us())
+        if entry is None:
+            raise NotFoundError(f"job {self.id} has no artifact {name!r:.80}")
+        async for chunk in self._effects.fetch(stored_of(entry)):
+            yield chunk
+
     async def load(self, name: str) -> bytes:
-        """Return a file that this job saved, in this attempt or an earlier one."""
-        for artifact in from_json(await self._effects.artifacts()):
-            if artifact["name"] == name:
-                return await self._effects.fetch(artifact["blob"])
-        raise NotFoundError(f"job {self.id} has no artifact {name!r:.80}")
+        """Return a file that this job saved, whole; see `open`."""
+        return b"".join([chunk async for chunk in self.open(name)])
 
 
 def _adapter(step: str, fn: Callable[..., Any]) -> TypeAdapter[Any]:

@@ -1,8 +1,10 @@
 """A handle on a submitted job: status, result, events, cancel."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic_core import from_json
@@ -17,8 +19,11 @@ from outlast.core.errors import (
 )
 from outlast.core.job import Event, JobRecord
 from outlast.core.limits import SECOND, SWEEP_US
+from outlast.core.payload import stored_of
 from outlast.core.status import Status
+from outlast.sdk.artifact import Artifact, entries_of, entry_of, write_file
 from outlast.sdk.change import change
+from outlast.system import CLOCK
 
 if TYPE_CHECKING:
     from outlast.sdk.app import Outlast
@@ -83,7 +88,7 @@ class Handle:
             job = await self.record()
             match job.status:
                 case Status.COMPLETED:
-                    return from_json(job.result) if job.result else None
+                    return from_json(await self._app.blobs.fetch(job.result or "null"))
                 case Status.FAILED:
                     error = from_json(job.error or "{}")
                     raise JobFailedError(
@@ -149,6 +154,29 @@ class Handle:
             pass
         return "too-late"
 
+    async def artifacts(self) -> list[Artifact]:
+        """Return the files that the job has saved so far."""
+        job = await self.record()
+        return [Artifact(**entry) for entry in entries_of(job.artifacts, CLOCK.now_us())]
+
+    async def open(self, name: str) -> AsyncGenerator[bytes, None]:
+        """Yield the chunks of a file of the job; see `Job.open`."""
+        job = await self.record()
+        entry = entry_of(job.artifacts, name, CLOCK.now_us())
+        if entry is None:
+            raise NotFoundError(f"job {self.id} has no artifact {name!r:.80}")
+        async for chunk in self._app.blobs.read(stored_of(entry)):
+            yield chunk
+
+    async def download(self, name: str, path: str | Path) -> Path:
+        """Save a file of the job at a path, which is complete when it is there; return it.
+
+        Raises NotFoundError when the job has no file of this name, CorruptError when its bytes are
+        not those that were saved.
+        """
+        async with aclosing(self.open(name)) as chunks:
+            return await write_file(chunks, path)
+
     async def retry(self, args: Mapping[str, Any] | None = None) -> None:
         """Run a failed or cancelled job again, with other arguments if some are given.
 
@@ -156,7 +184,10 @@ class Handle:
         InvalidInputError for arguments that don't fit, ConflictError for a job in another state.
         """
         job = await self.record()
-        text = None if args is None else self._app.registered(job.task).encode(args)
+        text = None
+        if args is not None:
+            text = self._app.registered(job.task).encode(args)
+            text = await self._app.blobs.shelve(job.id, text)
         change = transition.redriven(self.id, job.status, args=text)
         if change is None or not (await self._app.ledger.commit([change]))[0].accepted:
             raise ConflictError(f"job {self.id} can't be retried: it is {job.status}")

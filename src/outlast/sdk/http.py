@@ -143,15 +143,17 @@ class Http:
     ) -> Answer:
         """Make a call until it is answered; raise the error that the answer tells of.
 
-        `safe` says that it may be made twice (as any GET), so that it is made again when its
-        answer got lost; what was never sent always is. `hold_s` is how long the server may hold
-        the answer. `patience_s` bounds how long a refusal for now (QueueFullError,
-        RateLimitedError) is met by waiting as long as it says.
+        A `body` of bytes is sent as it is, any other as JSON. `safe` says that it may be made twice
+        (as any GET), so that it is made again when its answer got lost; what was never sent always
+        is. `hold_s` is how long the server may hold the answer. `patience_s` bounds how long a
+        refusal for now (QueueFullError, RateLimitedError) is met by waiting as long as it says.
         """
         request: dict[str, Any] = {"params": query, "headers": {**self._headers, **(headers or {})}}
         if body is not None:
-            request["content"] = to_body(body)
-            request["headers"]["Content-Type"] = "application/json"
+            plain = isinstance(body, bytes)
+            request["content"] = body if plain else to_body(body)
+            kind = "application/octet-stream" if plain else "application/json"
+            request["headers"]["Content-Type"] = kind
         request["timeout"] = self._httpx.Timeout(self._timeout_s, read=self._timeout_s + hold_s)
         again = safe if safe is not None else method == "GET"
         begun = CLOCK.elapsed_us()

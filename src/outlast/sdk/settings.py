@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from outlast.core.errors import InvalidInputError
 from outlast.core.instant import duration_us
-from outlast.core.limits import SECOND
+from outlast.core.limits import PAYLOAD_BYTES_MAX, SECOND
 from outlast.core.queue import QueueRules, check_queue_name
 from outlast.sdk.config import ConfigFile, read_config
 
@@ -28,6 +28,7 @@ class Settings:
     concurrency: int = 16  # jobs at once in one process
     processes: int = 2
     grace: float = 30.0  # seconds that a stopping worker gives its running jobs
+    max_payload: int = PAYLOAD_BYTES_MAX  # bytes of one job's arguments, result or step result
     config: str | None = None
     queue_settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
@@ -141,5 +142,6 @@ _READERS: Final[dict[str, Callable[[Any], Any]]] = {
     "port": _port,
     "concurrency": _whole,
     "processes": _whole,
+    "max_payload": _whole,
     "grace": _seconds,
 }

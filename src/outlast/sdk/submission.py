@@ -3,14 +3,14 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from hashlib import sha256
 from typing import Any, Final
 
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from outlast.core.errors import InvalidInputError
-from outlast.core.instant import duration_us, from_rfc3339
+from outlast.core.instant import Duration, duration_us, from_rfc3339
 from outlast.core.job import NewJob
 from outlast.core.limits import (
     ATTEMPTS_MAX,
@@ -24,8 +24,6 @@ from outlast.core.limits import (
 from outlast.core.unique import Sole, Unique
 from outlast.sdk.task import Task
 from outlast.system import new_id
-
-Duration = str | int | float | timedelta
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,4 +253,4 @@ def _fingerprint(task: str, args: str, options: Options) -> str:
     return sha256(text.encode()).hexdigest()
 
 
-__all__ = ["NO_OPTIONS", "Duration", "Options", "Problems", "check_key", "new_job"]
+__all__ = ["NO_OPTIONS", "Options", "Problems", "check_key", "new_job"]

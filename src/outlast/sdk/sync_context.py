@@ -1,13 +1,15 @@
 """The job as a plain function sees it, from its thread."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 
+from outlast.core.effects import Source
+from outlast.core.instant import Duration
 from outlast.core.signals import HandBack
-from outlast.sdk.context import Artifact, Job
+from outlast.sdk.artifact import Artifact
+from outlast.sdk.context import Job
 from outlast.sdk.resume import rest_of
 
 P = ParamSpec("P")
@@ -70,9 +72,15 @@ class SyncJob:
         """Return what was remembered; see `Job.recall`."""
         return self._wait(self._job.recall(name, default))
 
-    def save(self, name: str, data: bytes | Path) -> Artifact:
+    def save(self, name: str, data: Source, *, ttl: Duration | None = None) -> Artifact:
         """Keep a file with the job; see `Job.save`."""
-        return cast("Artifact", self._wait(self._job.save(name, data)))
+        return cast("Artifact", self._wait(self._job.save(name, data, ttl=ttl)))
+
+    def open(self, name: str) -> Iterator[bytes]:
+        """Yield the chunks of a file that this job saved; see `Job.open`."""
+        chunks = self._job.open(name)
+        while (chunk := self._wait(_next(chunks))) is not None:
+            yield chunk
 
     def load(self, name: str) -> bytes:
         """Return a file that this job saved; see `Job.load`."""
@@ -80,3 +88,7 @@ class SyncJob:
 
     def _wait(self, work: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+
+async def _next(chunks: AsyncIterator[bytes]) -> bytes | None:
+    return await anext(chunks, None)

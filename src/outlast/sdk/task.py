@@ -11,15 +11,13 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create
 from pydantic_core import PydanticSerializationError, to_json
 
 from outlast.core.effects import Effects
-from outlast.core.errors import InvalidInputError, TooLargeError
+from outlast.core.errors import InvalidInputError
 from outlast.core.instant import duration_us
 from outlast.core.limits import (
-    ARGS_BYTES_MAX,
     ATTEMPTS_MAX,
     NAME_CHARS_MAX,
     PRIORITY_MAX,
     PRIORITY_MIN,
-    RESULT_BYTES_MAX,
     SECOND,
 )
 from outlast.core.retry import DEFAULT_BACKOFF, NO_RULES, Backoff, Rules, check_rules
@@ -187,16 +185,12 @@ class Task:
                 f"task {self.name}: arguments can't be written as JSON: {error}",
                 errors=[{"path": "args", "message": str(error)}],
             ) from error
-        if len(raw) > ARGS_BYTES_MAX:
-            raise TooLargeError(
-                f"task {self.name}: arguments have {len(raw)} bytes, at most {ARGS_BYTES_MAX} fit",
-                hint="store the data elsewhere and pass where it lies",
-            )
         return text
 
     async def run(self, effects: Effects) -> str | None:
-        """Run one attempt; return the result as JSON."""
-        model = self.args_model.__pydantic_validator__.validate_json(effects.lease.args)
+        """Run one attempt; return the result as JSON, or a reference to a large one."""
+        args = await effects.unshelve(effects.lease.args)
+        model = self.args_model.__pydantic_validator__.validate_json(args)
         kwargs = model.__dict__
         voice = Voice(effects)
         speaking.set(voice)  # each attempt has a context of its own
@@ -211,14 +205,7 @@ class Task:
             voice.end()
         if result is None:
             return "null"
-        encoded = self._result.dump_json(result)
-        if len(encoded) > RESULT_BYTES_MAX:
-            raise TooLargeError(
-                f"task {self.name}: its result has {len(encoded)} bytes, at most "
-                f"{RESULT_BYTES_MAX} are kept",
-                hint="save a file with job.save instead",
-            )
-        return encoded.decode()
+        return await effects.shelve(self._result.dump_json(result).decode())
 
     async def _in_thread(self, effects: Effects, voice: Voice, kwargs: dict[str, Any]) -> Any:
         if self._context is None:

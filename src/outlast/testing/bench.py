@@ -10,16 +10,16 @@ from itertools import repeat
 from tempfile import TemporaryDirectory
 from typing import Any, Final, Self
 
-from outlast.blobs.local import LocalBlobs
+from outlast.blobs import Blobs, LocalStore
 from outlast.core.errors import InvalidInputError
-from outlast.core.instant import duration_us, from_rfc3339, to_rfc3339
+from outlast.core.instant import Duration, duration_us, from_rfc3339, to_rfc3339
 from outlast.core.job import JobRecord, Transition
 from outlast.core.limits import SECOND
 from outlast.core.schedule import KIND, from_doc
 from outlast.core.status import UNSTARTED, Status
 from outlast.sdk.app import Outlast, TaskHandle
 from outlast.sdk.capture import captured
-from outlast.sdk.submission import Duration
+from outlast.system import new_id
 from outlast.testing.faults import Fault
 from outlast.testing.hands import TestLedger, Worker, at_once
 from outlast.testing.passage import Passage
@@ -88,9 +88,9 @@ class Testing(Records):
     def open(self) -> Self:
         """Put the app on stores of this test's own; `async with` and `with` do it for you."""
         folder = self._open.enter_context(TemporaryDirectory(prefix="outlast-testing-"))
-        self._keep(TestLedger(self._passage, self._wait_for_ring), LocalBlobs(folder))
+        self._keep(TestLedger(self._passage, self._wait_for_ring), LocalStore(folder))
         self._upkeep = Upkeep(self._ledger, clock=self._passage, entropy=self._entropy)
-        self._open.enter_context(self._app.using(self._ledger, self._blobs))
+        self._open.enter_context(self._app.using(self._ledger, Blobs(self._store, new_id)))
         return self
 
     async def end(self) -> None:

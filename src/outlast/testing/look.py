@@ -7,10 +7,11 @@ from typing import Any, Final
 
 from pydantic_core import from_json, to_json
 
-from outlast.blobs.local import LocalBlobs
+from outlast.blobs.local import LocalStore
 from outlast.core.errors import InvalidInputError, NotFoundError
 from outlast.core.instant import to_rfc3339
 from outlast.core.job import Event, JobRecord, NewJob
+from outlast.core.payload import moved
 from outlast.core.status import Status
 from outlast.sdk.app import TaskHandle
 from outlast.sdk.submission import NO_OPTIONS, Options, new_job
@@ -39,7 +40,7 @@ class JobView:
     _plain: NewJob  # as one that asks for nothing beyond its task's policy
     _row: JobRecord
     _history: list[Event]
-    _blobs: LocalBlobs
+    _store: LocalStore
 
     @property
     def id(self) -> str:
@@ -54,8 +55,12 @@ class JobView:
     @property
     def args(self) -> dict[str, Any]:
         """The arguments, as JSON values."""
-        found: dict[str, Any] = from_json(self._row.args)
+        found: dict[str, Any] = from_json(self._text(self._row.args))
         return found
+
+    def _text(self, text: str) -> str:
+        large = moved(text)
+        return text if large is None else self._store.load(large.key).decode()
 
     @property
     def options(self) -> dict[str, Any]:
@@ -88,7 +93,12 @@ class JobView:
     @property
     def steps(self) -> dict[str, Any]:
         """The results of its steps, by their names, in the order in which they were kept."""
-        return {step["name"]: step["result"] for step in self.told("step")}
+        return {
+            step["name"]: from_json(self._store.load(step["blob"]))
+            if "blob" in step
+            else step["result"]
+            for step in self.told("step")
+        }
 
     @property
     def logs(self) -> list[str]:
@@ -110,7 +120,7 @@ class JobView:
         """What it returned; an AssertionError that tells how it stands when it has not."""
         __tracebackhide__ = True
         if self.status is Status.COMPLETED:
-            return from_json(self._row.result) if self._row.result else None
+            return from_json(self._text(self._row.result or "null"))
         why = f"\n{self.error.get('traceback', self.error['message'])}" if self.error else ""
         raise AssertionError(f"job {self} has no result: it is {self.status}{why}")
 
@@ -122,9 +132,8 @@ class JobView:
     def file(self, name: str) -> bytes:
         """Return a file that it saved."""
         for entry in from_json(self._row.artifacts):
-            path = self._blobs.path(entry["blob"])
-            if entry["name"] == name and path is not None:
-                return path.read_bytes()
+            if entry["name"] == name:
+                return self._store.load(entry["blob"])
         raise NotFoundError(f"job {self}: no file {name!r:.80} among {self.files}")
 
     def __str__(self) -> str:

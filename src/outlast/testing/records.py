@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from outlast.blobs.local import LocalBlobs
+from outlast.blobs.local import LocalStore
 from outlast.core.errors import NotFoundError
 from outlast.sdk.app import Outlast, TaskHandle
 from outlast.sdk.handle import Handle
@@ -18,11 +18,11 @@ class Records:
 
     _app: Outlast
     _ledger: TestLedger
-    _blobs: LocalBlobs
+    _store: LocalStore
 
-    def _keep(self, ledger: TestLedger, blobs: LocalBlobs) -> None:
+    def _keep(self, ledger: TestLedger, store: LocalStore) -> None:
         self._ledger = ledger
-        self._blobs = blobs
+        self._store = store
 
     def job(self, job: AnyJob) -> JobView:
         """Return how a job stands now, by its handle or its ID."""
@@ -32,7 +32,7 @@ class Records:
             raise NotFoundError(f"there is no job {job_id!r:.80} in this test")
         history = at_once(self._ledger.history(job_id, limit=1_000_000))
         plain = plain_job(self._app.tasks.get(row.task))
-        return JobView(self._ledger.submitted[job_id], plain, row, history, self._blobs)
+        return JobView(self._ledger.submitted[job_id], plain, row, history, self._store)
 
     @property
     def submitted(self) -> list[JobView]:

@@ -4,16 +4,17 @@ import asyncio
 import itertools
 import os
 import socket
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any
 
-from outlast.blobs.protocol import Blobs
+from outlast.blobs.box import Blobs
+from outlast.core.effects import Source
 from outlast.core.errors import LeaseLostError
 from outlast.core.failure import describe
 from outlast.core.instant import to_rfc3339
 from outlast.core.job import Event, Lease
 from outlast.core.limits import PROGRESS_EVERY_US
+from outlast.core.payload import Stored
 from outlast.core.ports import Clock, Entropy
 from outlast.core.signals import HandBack, JobCancelled
 from outlast.worker import wire
@@ -61,12 +62,19 @@ class WiredEffects:
         found: str = await self._ask("artifacts")
         return found
 
-    async def store(self, name: str, data: bytes | Path) -> tuple[str, int, str]:
-        stored = await self._blobs.put(data)
-        return stored.key, stored.size, stored.sha256
+    async def store(self, data: Source, *, name: str, media_type: str) -> Stored:
+        return await self._blobs.put(
+            self.lease.id, data, name=name, media_type=media_type, each=self.pulse
+        )
 
-    async def fetch(self, blob: str) -> bytes:
-        return await self._blobs.get(blob)
+    def fetch(self, stored: Stored) -> AsyncGenerator[bytes, None]:
+        return self._blobs.read(stored)
+
+    async def shelve(self, text: str) -> str:
+        return await self._blobs.shelve(self.lease.id, text)
+
+    async def unshelve(self, text: str) -> str:
+        return await self._blobs.fetch(text)
 
     def pulse(self) -> None:
         now = self.elapsed_us()

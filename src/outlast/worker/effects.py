@@ -1,15 +1,15 @@
 """A claimed job's way to the world, and what the worker knows of its task."""
 
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Literal, Protocol
 
-from outlast.blobs.protocol import Blobs
+from outlast.blobs.box import Blobs
 from outlast.core import transition
-from outlast.core.effects import Effects
+from outlast.core.effects import Effects, Source
 from outlast.core.errors import LeaseLostError, NotFoundError
 from outlast.core.job import Event, JobRecord, Lease, Transition
+from outlast.core.payload import Stored
 from outlast.core.ports import Clock
 from outlast.core.retry import Backoff, Rules
 from outlast.ledger.protocol import Ledger
@@ -127,12 +127,19 @@ class LeasedEffects:
             raise NotFoundError(f"there is no job {self.lease.id}")
         return job
 
-    async def store(self, name: str, data: bytes | Path) -> tuple[str, int, str]:
-        stored = await self._blobs.put(data)
-        return stored.key, stored.size, stored.sha256
+    async def store(self, data: Source, *, name: str, media_type: str) -> Stored:
+        return await self._blobs.put(
+            self.lease.id, data, name=name, media_type=media_type, each=self.pulse
+        )
 
-    async def fetch(self, blob: str) -> bytes:
-        return await self._blobs.get(blob)
+    def fetch(self, stored: Stored) -> AsyncGenerator[bytes, None]:
+        return self._blobs.read(stored)
+
+    async def shelve(self, text: str) -> str:
+        return await self._blobs.shelve(self.lease.id, text)
+
+    async def unshelve(self, text: str) -> str:
+        return await self._blobs.fetch(text)
 
     def pulse(self) -> None:
         self.told_us = self.elapsed_us()

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from outlast.blobs.protocol import Blobs
+from outlast.blobs.box import Blobs
 from outlast.core import transition
 from outlast.core.errors import UnavailableError
 from outlast.core.job import Filter, Lease, Page, Transition, Want, lease_of
