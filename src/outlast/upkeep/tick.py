@@ -8,7 +8,7 @@ from typing import Final
 from outlast.core.errors import OutlastError, UnavailableError
 from outlast.core.instant import to_rfc3339
 from outlast.core.job import Doc, NewJob
-from outlast.core.limits import SECOND, SWEEP_US, TICKS_AT_ONCE_MAX
+from outlast.core.limits import DAY, SECOND, SWEEP_US, TICKS_AT_ONCE_MAX
 from outlast.core.ports import Clock
 from outlast.core.queue import QueueRules
 from outlast.core.schedule import KIND, Fire, Move, Rest, Schedule, decide, from_doc, to_doc
@@ -30,6 +30,8 @@ class Ticker:
         self._ledger = ledger
         self._clock = clock
         self._look_at = 0  # on the monotonic clock
+        self._moment = 0  # of the last round, on the ledger's clock
+        self._quiet: dict[str, tuple[int, int]] = {}  # by key: in this version, until then
         self._told: dict[str, str] = {}  # what was logged of each record that can't be used
 
     async def tick(self, now: int | None = None) -> float:
@@ -46,7 +48,14 @@ class Ticker:
         """Go through all schedules; return the microseconds until the next tick, or a sweep."""
         waits = [SWEEP_US]
         declared: set[str] | None = None
+        if moment < self._moment:
+            self._quiet.clear()  # the clock went back: every tick may be another now
+        self._moment = moment
         for doc in await self._ledger.docs(KIND):
+            version, until = self._quiet.get(doc.key, (0, 0))
+            if version == doc.version and moment < until:
+                waits.append(until - moment)
+                continue
             try:
                 schedule = from_doc(doc.key, doc.doc)
                 if schedule.source == "code":
@@ -74,7 +83,9 @@ class Ticker:
         for _ in range(TICKS_AT_ONCE_MAX):
             step = decide(schedule, moment)
             if isinstance(step, Rest):
-                return SWEEP_US if step.until is None else step.until - moment
+                until = moment + DAY if step.until is None else step.until
+                self._quiet[doc.key] = (version, until)
+                return until - moment
             then = step.then if isinstance(step, Move) else await self._fire(step, now)
             if isinstance(then, str):
                 await self._keep_error(schedule, version, then, moment)
