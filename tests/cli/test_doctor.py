@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from collections import namedtuple
+from dataclasses import replace
 
 import apsw
 import pytest
@@ -12,6 +13,7 @@ from outlast.core import transition
 from outlast.core.job import NewJob, Want
 from outlast.core.limits import HOUR, LEASE_US, MINUTE
 from outlast.core.retry import DEFAULT_BACKOFF
+from outlast.core.schedule import Schedule, to_doc
 from outlast.system import CLOCK, new_id
 from tests.cli.rig import using
 
@@ -137,6 +139,33 @@ def test_jobs_that_nobody_wakes_are_found(examined, url):
     insert(url, now=CLOCK.now_us() - HOUR, delay_us=MINUTE)
 
     assert "start outlast worker" in examined(1)["schedule"]
+
+
+def test_schedules_that_do_not_tick_are_found(examined, url, worker):
+    now = CLOCK.now_us()
+    fine = Schedule(name="fine", spec={"every": "1h"}, job={}, next_at=now + HOUR)
+    records = {
+        "fine": to_doc(fine),
+        "resting": to_doc(replace(fine, next_at=now - HOUR, paused=True)),
+        "broken": "{",
+        "full": to_doc(replace(fine, error={"message": "queue q is at its limit"})),
+        "gone": to_doc(replace(fine, source="code", next_at=now - HOUR)),
+    }
+
+    def keep(*names):
+        async def work(ledger):
+            for name in names:
+                await ledger.put("schedule", name, records[name])
+
+        using(url, work)
+
+    keep("fine", "resting")
+    assert examined(0) == {}
+    keep(*records)
+
+    told = examined(1)["schedules"]
+    for part in ("can't be read", "full: queue q is at its limit", "gone: no living worker"):
+        assert part in told
 
 
 def test_a_clock_that_is_behind_the_ledger_is_found(examined, url, worker):

@@ -13,10 +13,12 @@ from typing import Any, Final
 from pydantic_core import from_json
 
 from outlast.cli.output import clean
+from outlast.core.errors import OutlastError
 from outlast.core.fold import fold, of_row
 from outlast.core.instant import to_rfc3339
 from outlast.core.job import Doc, Event, Filter, Page
 from outlast.core.limits import LEASE_US, MINUTE, PAGE_MAX, SECOND
+from outlast.core.schedule import KIND, from_doc
 from outlast.core.status import Status
 from outlast.ledger import Ledger
 from outlast.sdk.dead import fastest, recent_deaths
@@ -127,12 +129,40 @@ async def of_ledger(ledger: Ledger, now: int, wait_us: int) -> AsyncIterator[Che
         f"{overdue} jobs overdue",
         "nobody wakes them: start outlast worker APP",
     )
+    yield await _schedules(ledger, now)
     dead = await _count(ledger, Filter(status=Status.FAILED, discarded=False))
     yield Check(
         "dead letters",
         not dead,
         f"{dead} jobs{await _growth(ledger, now) if dead else ''}",
         "see why with outlast dead; then outlast dead redrive, or discard",
+    )
+
+
+async def _schedules(ledger: Ledger, now: int) -> Check:
+    """Name the schedules that can't tick, and those that nobody has looked after in time."""
+    docs, troubles = await ledger.docs(KIND), []
+    for doc in docs:
+        try:
+            schedule = from_doc(doc.key, doc.doc)
+        except OutlastError as error:
+            troubles.append(str(error))
+            continue
+        overdue = schedule.next_at is not None and schedule.next_at < now - _OVERDUE_US
+        if schedule.error is not None:
+            troubles.append(f"{doc.key}: {schedule.error['message']}")
+        elif overdue and not schedule.paused:
+            lacks = (
+                "no living worker has it in its code" if schedule.source == "code" else "overdue"
+            )
+            troubles.append(f"{doc.key}: {lacks}")
+    told = "; ".join(map(clean, troubles[:_NAMED]))
+    more = f" and {len(troubles) - _NAMED} more" if len(troubles) > _NAMED else ""
+    return Check(
+        "schedules",
+        not troubles,
+        f"{told}{more}" if troubles else f"{len(docs)}",
+        "see outlast schedules; remove what is not needed any more",
     )
 
 
