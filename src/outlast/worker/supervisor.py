@@ -169,11 +169,13 @@ class Supervisor:
                 if c.holds and c.process is not None and c.process.returncode is None
             ]
             try:
-                lost = await self._ledger.extend([c.holder for c in living], LEASE_US)
+                lost = set(await self._ledger.extend([c.holder for c in living], LEASE_US))
+                # One that still starts, or has just left, has no record: it holds nothing.
+                known = {doc.key for doc in await self._ledger.docs("worker")} if lost else set()
             except UnavailableError:
                 continue  # tried again at the next beat; the lease outlives two lost ones
             for child in living:
-                if child.holder in lost and child.process is not None:
+                if child.holder in lost & known and child.process is not None:
                     # It was given up for dead: what it holds runs elsewhere, so it must go.
                     with contextlib.suppress(ProcessLookupError):
                         child.process.kill()
