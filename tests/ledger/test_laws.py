@@ -180,6 +180,7 @@ async def test_fifty_callers_with_one_key_make_one_job(ledger):
     assert (await ledger.count(Filter(), ""))[()] == 1
 
 
+@pytest.mark.fault("F17")
 async def test_a_key_with_another_request_is_refused_and_other_tenants_are_apart(ledger):
     await ledger.insert([job(key="k", fingerprint="f")])
 

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import threading
+import zlib
 from pathlib import Path
 
 import jobs
@@ -78,6 +79,9 @@ HOSTILE = {
     "a number of 200,000 digits": (args(b"9" * 200_000), 400),
     "NaN": (args(b"NaN"), 400),
     "a name twice": (b'{"task": "add", "task": "add", "args": {}}', 400),
+    "a name twice inside": (args(b'{"x": 1, "x": 2}'), 400),
+    "a byte order mark": (b"\xef\xbb\xbf" + args(b"1"), 400),
+    "Infinity": (args(b"-Infinity"), 400),
     "not UTF-8": (args(b'"\xff"'), 400),
     "cut off": (b'{"task": "add"', 400),
     "no object": (b"[1]", 400),
@@ -108,6 +112,23 @@ def test_a_number_of_a_million_digits_is_cut_off(server):
     assert status == 413
     assert memory_mb(pid) - before < ROOM_MB
     assert ask(port, args(b"1"))[0] == 202
+
+
+@pytest.mark.fault("F50")
+def test_what_would_have_to_be_unpacked_or_bears_no_length_is_refused(server):
+    port, pid = server
+    before, bomb = memory_mb(pid), zlib.compress(b"x" * (64 << 20))
+    for coding in ("gzip", "br", "deflate", "zstd", "gzip, gzip", "unknown"):
+        with connect(port) as sock:
+            sock.sendall(head(f"Content-Length: {len(bomb)}\r\nContent-Encoding: {coding}") + bomb)
+            assert answer(sock)[0] == 415, coding
+    assert ask(port, b"--b\r\n\r\n\r\n" * 1_000, "multipart/form-data; boundary=b")[0] == 415
+    for length in ("-1", "1e3", "+5", "5, 6", "0x10", "9" * 40):
+        with connect(port) as sock:
+            sock.sendall(head(f"Content-Length: {length}") + b"{}")
+            assert int(sock.recv(65536).split()[1]) in {400, 413}, length
+    assert ask(port, args(b"1"))[0] == 202
+    assert memory_mb(pid) - before < ROOM_MB
 
 
 @pytest.mark.fault("F50")
