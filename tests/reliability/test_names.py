@@ -127,7 +127,7 @@ async def test_a_hostile_artifact_name_is_refused_or_leads_to_its_bytes(tmp_path
         handle = await keep.submit(names=names)
         async with running(app):
             kept = await handle.result(DEADLINE_S)
-        assert set(kept) >= {"../../etc/passwd", NAMES["emoji"]}
+        assert "../../etc/passwd" in kept
         with served(app) as url:
             async with httpx.AsyncClient(base_url=url) as client:
                 for name in kept:
