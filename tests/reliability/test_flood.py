@@ -10,7 +10,7 @@ import faulty
 import pytest
 
 from outlast.core.errors import JobFailedError
-from outlast.core.limits import LOG_LINE_CHARS_MAX, LOG_LINES_MAX, RESULT_BYTES_MAX
+from outlast.core.limits import LOG_LINE_CHARS_MAX, LOG_LINES_MAX, PAYLOAD_BYTES_MAX
 from tests.reliability.rig import SETTLES_S, assert_kept
 
 MEGABYTES = int(os.environ.get("OUTLAST_FLOOD_MB", "170"))
@@ -54,8 +54,8 @@ async def test_what_a_job_prints_is_cut_with_a_mark_and_the_memory_stays_flat(ap
 @pytest.mark.fault("F56")
 async def test_a_result_over_its_limit_fails_its_job_and_harms_no_neighbour(app, fleet, tmp_path):
     fleet(processes=1)
-    huge = await faulty.huge.submit(megabytes=64)
-    with pytest.raises(JobFailedError, match=f"at most {RESULT_BYTES_MAX} are kept"):
+    huge = await faulty.huge.submit(megabytes=(PAYLOAD_BYTES_MAX >> 20) + 1)
+    with pytest.raises(JobFailedError, match=str(PAYLOAD_BYTES_MAX)):
         await huge.result(timeout=SETTLES_S)
     plain = await faulty.plain.submit(7)
 
