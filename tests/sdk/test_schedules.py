@@ -102,6 +102,34 @@ async def test_a_person_s_schedule_is_not_taken_over_by_code_of_the_same_name(tm
     assert (found["tidy"]["source"], found["tidy"]["spec"]["every"]) == ("person", "1h")
 
 
+async def test_a_worker_starts_beside_records_of_a_later_release_and_leaves_them(tmp_path):
+    app = code(tmp_path)
+    async with app:
+        await app.schedules.sync()
+        (doc,) = await app.ledger.docs("schedule")
+        later = doc.doc.replace('"format":1', '"format":2')
+        await app.ledger.put("schedule", "tidy", later)
+
+        await app.schedules.sync()
+
+        assert (await app.ledger.docs("schedule"))[0].doc == later
+
+
+async def test_a_start_with_the_same_code_writes_nothing(tmp_path):
+    app = code(tmp_path)
+
+    @app.schedule("@daily")
+    @app.task(unique=Unique(within="1d"))
+    async def slow() -> None: ...
+
+    async with app:
+        await app.schedules.sync()
+        before = await app.ledger.docs("schedule")
+        await app.schedules.sync()
+
+        assert await app.ledger.docs("schedule") == before
+
+
 async def test_arguments_that_fit_no_more_stop_a_schedule_which_says_so(tmp_path):
     async with code(tmp_path, declared=False) as app:
         await app.schedules.put("tidy", {"task": "tidy", "args": {"days": 1}, "every": "1h"})

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from hashlib import sha256
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from outlast.core.errors import CapabilityError, CorruptError
 from outlast.core.identity import uuid7
@@ -210,8 +210,9 @@ def manual_job(schedule: Schedule, job_id: str) -> NewJob:
 
 
 def job_fields(job: NewJob) -> dict[str, Any]:
-    """Return what a record keeps of a job that was checked."""
-    return {name: value for name, value in asdict(job).items() if name in _OF_A_JOB}
+    """Return what a record keeps of a job that was checked, as it will be read again."""
+    kept = {name: value for name, value in asdict(job).items() if name in _OF_A_JOB}
+    return cast("dict[str, Any]", json.loads(json.dumps(kept)))
 
 
 def id_of(schedule: Schedule, tick: int) -> str:

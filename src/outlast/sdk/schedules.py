@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, fields, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo
 
 from outlast.core.errors import (
+    CapabilityError,
     ChangedError,
     ConflictError,
     CorruptError,
@@ -168,11 +170,13 @@ class Schedules:
         task's present policy.
         """
         for name, spec in self.declared.items():
-            await self._declare(name, spec)
+            with suppress(CapabilityError):  # a later release wrote it, and looks after it
+                await self._declare(name, spec)
         for doc in await self._app.ledger.docs(KIND):
-            known = _readable(doc)
-            if known is not None and known.spec.get("task") in self._app.tasks:
-                await self._refresh(doc, known)
+            with suppress(CapabilityError):
+                known = _readable(doc)
+                if known is not None and known.spec.get("task") in self._app.tasks:
+                    await self._refresh(doc, known)
 
     async def _declare(self, name: str, spec: Mapping[str, Any]) -> None:
         for _ in range(_TRIES):
