@@ -71,6 +71,8 @@ DEEDS = st.lists(
             "complete",
             "fail",
             "hopeless",
+            "crash",
+            "crash for free",
             "lost",
             "recover",
             "release",
@@ -95,6 +97,12 @@ def change_for(deed, row, delay):
         case "fail" | "hopeless":
             error = {"type": "E", "retryable": deed == "fail"}
             return transition.failed(lease, error, backoff=Backoff(), dice=0.5, after_us=delay)
+        case "crash" | "crash for free":
+            error, counts = {"type": "E", "retryable": True}, deed == "crash"
+            return transition.failed(
+                lease, error, backoff=Backoff(), dice=0.5, after_us=delay, counts=counts,
+                crashed=True,
+            )  # fmt: skip
         case "lost":
             return transition.lost(lease, reason="r", at="t", dice=0.5)
         case "recover":

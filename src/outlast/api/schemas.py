@@ -71,6 +71,9 @@ _ERROR: Final[Schema] = _record(
     {"type": _TEXT, "message": _TEXT, "attempt": _WHOLE, "at": _TIME, "retryable": _FLAG},
     fingerprint=_TEXT,
     traceback={**_TEXT, "description": "for scope admin only"},
+    hint={**_TEXT, "description": "what to do about it"},
+    reason={**_TEXT, "description": "crashed or lost, where the job's process or worker died"},
+    facts={"type": "object", "description": "of a process: signal, exit_code, peak_bytes, …"},
 )
 _PROGRESS: Final[Schema] = _record(
     {

@@ -22,6 +22,9 @@
     │   └── StorageFullError       no room is left on the disk of the ledger or the blobs
     ├── DriftError             stored history does not match the code that replays it
     ├── CorruptError           stored bytes are not what was written
+    ├── CrashedError           the job's own process died without an answer
+    │   └── OutOfMemoryError       because it took more memory than it may
+    ├── CommandError           the job's program ended with a bad exit code
     ├── JobFailedError         the awaited job ended as failed
     ├── JobCancelledError      the awaited job was cancelled
     └── WaitTimeoutError       the awaited job had not ended in time
@@ -189,6 +192,26 @@ class CorruptError(OutlastError):
     """Stored bytes are not the ones that were written."""
 
     code = "corrupt"
+
+
+class CrashedError(OutlastError):
+    """The job's own process died without an answer; `facts` has its `signal` or `exit_code`."""
+
+    code = "crashed"
+    retryable = True
+
+
+class OutOfMemoryError(CrashedError):
+    """The job took more memory than it may; `facts` has `limit_bytes` and `peak_bytes`."""
+
+    code = "out-of-memory"
+
+
+class CommandError(OutlastError):
+    """A program ended with a bad exit code; `facts` has `exit_code` and the tail of `stderr`."""
+
+    code = "command-failed"
+    retryable = True
 
 
 class JobFailedError(OutlastError):

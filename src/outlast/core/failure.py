@@ -5,16 +5,21 @@ import traceback
 from hashlib import sha256
 from typing import Final
 
+from outlast.core.errors import CommandError, CrashedError
 from outlast.core.limits import ERROR_MESSAGE_CHARS_MAX, TRACEBACK_CHARS_MAX
 
 _VARYING: Final = re.compile(r"0x[0-9a-fA-F]+|[0-9a-f]{8}-[0-9a-f-]{27}|\d+")
 
 
 def describe(error: BaseException, *, attempt: int, at: str, retryable: bool) -> dict[str, object]:
-    """Describe an exception for the ledger: type, message, traceback and a fingerprint."""
+    """Describe an exception for the ledger: type, message, traceback and a fingerprint.
+
+    What became of a process is told in facts too, which are JSON.
+    """
     name = type(error).__name__
     message = _clean(str(error), ERROR_MESSAGE_CHARS_MAX)
     trace = "".join(traceback.format_exception(error))
+    facts = error.facts if isinstance(error, CrashedError | CommandError) else {}
     return {
         "type": name,
         "message": message,
@@ -23,6 +28,7 @@ def describe(error: BaseException, *, attempt: int, at: str, retryable: bool) ->
         "retryable": retryable,
         "fingerprint": fingerprint(name, message),
         "traceback": _clean(trace[-TRACEBACK_CHARS_MAX:], TRACEBACK_CHARS_MAX),
+        **({"facts": dict(facts)} if facts else {}),
     }
 
 

@@ -65,29 +65,36 @@ def failed(
     after_us: int | None = None,
     counts: bool = True,
     now_us: int = 0,
+    crashed: bool = False,
 ) -> Transition:
     """Fail an attempt: another one after the backoff, or dead-letter when none is left.
 
     `error["retryable"]` False dead-letters at once. `dice` is a random number in [0, 1);
     `after_us` overrides the backoff (a server's Retry-After, say). With `counts` False the
-    attempt is not used up. There is no other attempt after the job's deadline.
+    attempt is not used up. There is no other attempt after the job's deadline. A job whose process
+    `crashed` has its own bound too, as one that lost its worker: an OOM is not tried for ever.
     """
-    last = counts and lease.attempt >= lease.max_attempts
+    counts = counts or crashed
+    lost = lease.lost + 1 if crashed else None
+    last = (counts and lease.attempt >= lease.max_attempts) or (lost or 0) >= LOST_MAX
     if last or not error.get("retryable", True):
-        return _ended(lease, error)
+        return _ended(lease, error, lost)
     delay = backoff.delay_us(lease.attempt, dice) if after_us is None else after_us
     if lease.deadline_at is not None and now_us + delay >= lease.deadline_at:
-        return _ended(lease, {**error, "retryable": False, "hint": "no time left for another try"})
+        late = {**error, "retryable": False, "hint": "no time left for another try"}
+        return _ended(lease, late, lost)
     if not counts:
         return _snoozed(lease, error, delay)
+    said = {"attempt": lease.attempt, "delay_us": delay, "error": error}
     return Transition(
         lease.id,
         Status.PROCESSING,
         lease.token,
         Status.SCHEDULED if delay else Status.PENDING,
         "retrying",
-        json.dumps({"attempt": lease.attempt, "delay_us": delay, "error": error}),
+        json.dumps(said if lost is None else {**said, "lost": lost}),
         delay_us=delay,
+        lost=lost,
         error=json.dumps(error),
         unless_cancelled=True,
     )
@@ -158,8 +165,7 @@ def lost(lease: Lease, *, reason: str, at: str, dice: float) -> Transition:
     if lease.cancel_requested:
         return cancelled(lease, "cancelled by request; its worker was lost")
     if lease.attempt >= lease.max_attempts or count >= LOST_MAX:
-        end = _ended(lease, {**error, "reason": "crashed" if count >= LOST_MAX else "lost"})
-        return replace(end, lost=count)
+        return _ended(lease, error, count, "crashed" if count >= LOST_MAX else "lost")
     # The first loss is most often a deploy or a machine, so the job runs again at once.
     delay = 0 if count == 1 else LOST_BACKOFF.delay_us(count - 1, dice)
     return Transition(
@@ -176,7 +182,11 @@ def lost(lease: Lease, *, reason: str, at: str, dice: float) -> Transition:
     )
 
 
-def _ended(lease: Lease, error: dict[str, object]) -> Transition:
+def _ended(
+    lease: Lease, error: dict[str, object], lost: int | None = None, reason: str = "crashed"
+) -> Transition:
+    if lost is not None:
+        error = {**error, "reason": reason}  # which also says that this end counts as a loss
     return Transition(
         lease.id,
         Status.PROCESSING,
@@ -184,6 +194,7 @@ def _ended(lease: Lease, error: dict[str, object]) -> Transition:
         Status.FAILED,
         "failed",
         json.dumps({"error": error}),
+        lost=lost,
         error=json.dumps(error),
     )
 

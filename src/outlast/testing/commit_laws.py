@@ -134,6 +134,27 @@ async def test_a_job_that_gets_on_is_forgiven_its_crashes(ledger: Ledger) -> Non
     assert fold(await history(ledger, 1)) == of_row(alive)
 
 
+async def test_a_job_that_crashes_thrice_is_dead_however_many_attempts_it_has(
+    ledger: Ledger,
+) -> None:
+    await hire(ledger)
+    await submit(ledger, job(1, max_attempts=10))
+    seen = []
+    for counts in (True, False, True):  # a crash costs an attempt, whatever was asked
+        (lease,) = await claim(ledger)
+        change = tr.failed(
+            lease, ERROR, backoff=AT_ONCE, dice=0.0, counts=counts, after_us=0, crashed=True
+        )
+        await apply(ledger, change)
+        seen.append((await row(ledger, 1)).status)
+
+    dead = await row(ledger, 1)
+    assert seen == [Status.PENDING, Status.PENDING, Status.FAILED]
+    assert (dead.lost, dead.attempt) == (3, 3)
+    assert json.loads(dead.error or "")["reason"] == "crashed"
+    assert fold(await history(ledger, 1)) == of_row(dead)
+
+
 async def test_cancel_and_complete_have_one_winner(ledger: Ledger) -> None:
     first, second = await held(ledger, job(1), job(2))
 

@@ -101,6 +101,7 @@ _KINDS: Final = (
     "recovered",
     "failed",
     "snoozed",
+    "crashed",
     "lost",
     "released",
     "cancelled",
@@ -131,6 +132,8 @@ def _change(kind: str, lease: Lease, dice: int, error: dict[str, object]) -> Tra
             return tr.failed(lease, error, backoff=backoff, dice=dice)
         case "snoozed":
             return tr.failed(lease, error, backoff=backoff, dice=dice, counts=False)
+        case "crashed":
+            return tr.failed(lease, error, backoff=backoff, dice=dice, crashed=True)
         case "lost":
             return tr.lost(lease, reason="test", at="", dice=dice)
         case "released":
