@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from outlast.core.errors import OutlastError
+    from outlast.core.errors import CommandError, CrashedError, OutlastError, OutOfMemoryError
     from outlast.core.retry import GIVE_UP, Backoff, Snooze
     from outlast.core.signals import GiveUp, JobCancelled, Retry
     from outlast.core.unique import Unique, debounce, throttle
@@ -21,10 +21,13 @@ __all__ = [
     "Artifact",
     "Backoff",
     "Client",
+    "CommandError",
+    "CrashedError",
     "GiveUp",
     "Handle",
     "Job",
     "JobCancelled",
+    "OutOfMemoryError",
     "Outlast",
     "OutlastError",
     "Retry",
@@ -42,11 +45,14 @@ _HOMES = {
     "Artifact": "sdk.artifact",
     "Backoff": "core.retry",
     "Client": "sdk.client",
+    "CommandError": "core.errors",
+    "CrashedError": "core.errors",
     "GIVE_UP": "core.retry",
     "GiveUp": "core.signals",
     "Handle": "sdk.handle",
     "Job": "sdk.context",
     "JobCancelled": "core.signals",
+    "OutOfMemoryError": "core.errors",
     "Outlast": "sdk.app",
     "OutlastError": "core.errors",
     "Retry": "core.signals",

@@ -69,7 +69,7 @@ queues:
 
     for line, part in (
         (1, "port: expected a whole number"),
-        (2, "concurency: no such setting (known: blobs, broker, concurrency"),
+        (2, "concurency: no such setting (known: blobs, broker, cgroup, concurrency"),
         (3, "ledger: expected a text, got 5"),
         (6, "queues.fast.max_duration: expected a duration"),
         (7, "queues.fast.worker_cuont: no such setting; known: paused, draining, max_depth"),

@@ -2,6 +2,9 @@
 
 import asyncio
 import contextlib
+import json
+import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import jobs
@@ -10,7 +13,10 @@ import pytest
 from outlast.core.limits import LEASE_US
 from outlast.sdk.settings import Settings
 from outlast.system import CLOCK, ENTROPY
+from outlast.upkeep.deathwatch import MARK
 from outlast.upkeep.loop import Upkeep
+from outlast.worker.cage import Cages
+from outlast.worker.executors import Executors
 from outlast.worker.pool import Pool, PoolConfig
 from tests.worker.rig import fleets
 
@@ -32,10 +38,13 @@ def working(app):
     """Give a pool with upkeep for as long as a block lasts."""
 
     @contextlib.asynccontextmanager
-    async def run(holder="w", tasks=None, **config):
+    async def run(holder="w", tasks=None, cgroup="auto", **config):
         await app.ledger.put("worker", holder, "{}", ttl_us=LEASE_US)
+        settings = json.dumps(asdict(app.settings))
+        cell = [sys.executable, "-m", "outlast.cli.child", "job", str(JOBS), settings]
+        cages = Cages({MARK: holder}, cgroup)
         pool = Pool(
-            app.ledger, app.blobs, app.tasks if tasks is None else tasks,
+            app.ledger, app.blobs, Executors(tasks or app.tasks, cages, cell),
             PoolConfig(holder, ("default",), **config), clock=CLOCK, entropy=ENTROPY,
         )  # fmt: skip
         upkeep = asyncio.create_task(Upkeep(app.ledger, clock=CLOCK, entropy=ENTROPY).run())

@@ -1,10 +1,18 @@
 """The app whose workers are killed in the tests."""
 
 import asyncio
+import ctypes
 import os
+import signal
+import sys
+import threading
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
-from outlast import GiveUp, Job, Outlast, Retry, SyncJob
+from outlast import Backoff, GiveUp, Job, Outlast, Retry, SyncJob
+
+AT_ONCE = Backoff.constant(0)
 
 app = Outlast()
 
@@ -62,8 +70,8 @@ def filed(job: SyncJob) -> str:
 
 
 @app.task(isolation="process", retries=0)
-def suicidal(signal: int) -> None:
-    os.kill(os.getpid(), signal)
+def suicidal(number: int) -> None:
+    os.kill(os.getpid(), number)
 
 
 @app.task(isolation="process")
@@ -87,3 +95,105 @@ async def spawning(job: Job, folder: str) -> int:
 def _note(folder: str, pid: int, attempt: int) -> int:
     (Path(folder) / f"spawned-{attempt}").write_text(str(pid))
     return pid
+
+
+@app.task(isolation="process", retries=9, backoff=AT_ONCE, max_processes=64, max_files=64)
+def deadly(how: str) -> str:
+    """Die in one of the ways that end an interpreter."""
+    match how:
+        case "segfault":
+            ctypes.string_at(0)
+        case "abort":
+            os.abort()
+        case "exit":
+            os._exit(3)
+        case "files":
+            held = [open("/dev/null") for _ in range(10_000)]  # noqa: PTH123, SIM115
+            return str(len(held))
+        case "threads":
+            started = threading.Event()
+            for _ in range(200):
+                threading.Thread(target=started.wait, daemon=True).start()
+            started.wait(10)  # a watch needs a moment to see them
+        case "forks":
+            for _ in range(200):
+                if os.fork() == 0:
+                    signal.pause()
+            return "no limit held"
+    return "alive"
+
+
+@app.task(isolation="process", retries=9, backoff=AT_ONCE, memory="96MB")
+def greedy() -> int:
+    held = [bytearray(1 << 20) for _ in range(400)]
+    signal.pause()  # a watch needs a moment to see it
+    return len(held)
+
+
+@app.task(isolation="process", retries=0, cpu_time=0.5)
+def busy() -> None:
+    while True:
+        pass
+
+
+@app.task(isolation="process")
+def bystander(job: SyncJob, folder: str) -> dict[str, Any]:
+    """Say what a job sees, once a file named go is there."""
+    job.progress(0, message="runs")
+    while not (Path(folder) / "go").exists():
+        threading.Event().wait(0.02)
+    status = Path("/proc/self/status").read_text()
+    return {
+        "environment": dict(os.environ),
+        "cwd": str(Path.cwd()),
+        "open": sorted(os.listdir("/proc/self/fd")),  # noqa: PTH208
+        "privileges": [line.split()[1] for line in status.splitlines() if "NoNewPrivs" in line],
+    }
+
+
+@app.task(isolation="process", retries=0, env=("LET_THROUGH",))
+def needy(name: str) -> str:
+    return os.environ[name]
+
+
+@app.task(isolation="process", retries=0)
+def forking(folder: str, how: str) -> str:
+    """Leave a process of another session behind, then end as told."""
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            (Path(folder) / "left").write_text(str(os.getpid()))
+            os.environ.clear()
+            signal.pause()
+        os._exit(0)
+    os.wait()
+    while not (Path(folder) / "left").exists():
+        threading.Event().wait(0.01)
+    (Path(folder) / "cwd").write_text(str(Path.cwd()))
+    if how == "waits":
+        (Path(folder) / "waits").touch()
+        signal.pause()
+    if how == "kills its warden":
+        os.kill(os.getppid(), signal.SIGKILL)
+        signal.pause()
+    if how == "dies":
+        os.abort()
+    return "done"
+
+
+descriptors = app.command(
+    "descriptors", [sys.executable, "-c", "import os; print(os.listdir('/proc/self/fd'))"]
+)
+
+
+@app.task(isolation="process", retries=0, timeout=2, grace=0.2)
+async def deaf(folder: str) -> None:
+    """Ignore SIGTERM, as does what it started."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    stubborn = ["/bin/sh", "-c", "trap '' TERM; sleep 300 & wait"]
+    child = await asyncio.create_subprocess_exec(*stubborn)
+    (Path(folder) / "pids").write_text(f"{os.getpid()} {child.pid}")
+    while True:
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()

@@ -15,6 +15,8 @@ from outlast.core.retry import Backoff
 from outlast.sdk.app import Outlast
 from outlast.system import CLOCK, ENTROPY, new_id
 from outlast.upkeep.loop import Upkeep
+from outlast.worker.cage import Cages
+from outlast.worker.executors import Executors
 from outlast.worker.pool import Pool, PoolConfig
 
 AT_ONCE = Backoff(base_us=0)
@@ -30,7 +32,7 @@ def new_pool(app, *, ledger=None, holder=None, concurrency=4, grace_s=5.0, tasks
     return Pool(
         ledger or app.ledger,
         app.blobs,
-        app.tasks if tasks is None else tasks,
+        Executors(app.tasks if tasks is None else tasks, Cages({}), []),
         PoolConfig(holder or new_id(), queues, concurrency, grace_s, dict(rules)),
         clock=CLOCK,
         entropy=ENTROPY,

@@ -1,15 +1,18 @@
 """The child processes, which run user code: `… child worker|api|job APP SETTINGS [PART]`."""
 
 import asyncio
+import faulthandler
 import gc
 import json
 import os
 import signal
 import sys
 import traceback
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple
 
+from outlast.blobs import open_blobs
 from outlast.core.errors import OutlastError
 from outlast.core.instant import to_rfc3339
 from outlast.core.limits import LEASE_US
@@ -20,9 +23,10 @@ from outlast.sdk.load import load_app
 from outlast.sdk.settings import Settings
 from outlast.system import CLOCK, ENTROPY
 from outlast.upkeep.deathwatch import MARK
-from outlast.worker.cell import serve
+from outlast.worker.cage import Cages, sweep
+from outlast.worker.cell import NoTask, serve
 from outlast.worker.effects import Runnable
-from outlast.worker.isolated import Isolated
+from outlast.worker.executors import Executors
 from outlast.worker.lifeline import die_with_parent
 from outlast.worker.pool import Pool, PoolConfig
 from outlast.worker.supervisor import BAD_USAGE, NOTHING_TO_DO, SPEAKER
@@ -35,15 +39,6 @@ class Part(NamedTuple):
 
     others: tuple[str, ...] = ()  # queues that have processes of their own
     share: tuple[int, int] = (0, 1)  # which of how many that divide a queue's worker_count
-
-
-def _runnables(app: Outlast, arguments: list[str]) -> dict[str, Runnable]:
-    """Give tasks that ask for it a process of their own, started as this one was."""
-    cell = [sys.executable, "-m", "outlast.cli.child", "job", *arguments]
-    return {
-        name: Isolated(task, cell) if task.policy.isolation == "process" else task
-        for name, task in app.tasks.items()
-    }
 
 
 async def _work(app: Outlast, settings: Settings, holder: str, own: list[str], part: Part) -> None:
@@ -73,10 +68,13 @@ async def _work(app: Outlast, settings: Settings, holder: str, own: list[str], p
     }
     await app.schedules.sync()
     await app.ledger.put("worker", holder, json.dumps(presence), ttl_us=LEASE_US)
+    sweep()
+    cages = Cages({MARK: holder}, settings.cgroup)
     pool = Pool(
         app.ledger,
         app.blobs,
-        _runnables(app, own),
+        # The process of an isolated job starts as this one did.
+        Executors(app.tasks, cages, [sys.executable, "-m", "outlast.cli.child", "job", *own]),
         pool_config,
         clock=CLOCK,
         entropy=ENTROPY,
@@ -93,6 +91,27 @@ async def _work(app: Outlast, settings: Settings, holder: str, own: list[str], p
             print(f"worker {holder}: replaced, because a job would not stop", file=sys.stderr)
             sys.stderr.flush()
         os._exit(0)
+
+
+def _run_a_job(reference: str, settings: Settings) -> int:
+    """Run one job; code that can't be loaded here, for want of a variable say, is its failure."""
+    tasks: Mapping[str, Runnable] = {}
+    failed: BaseException | None = None
+    try:
+        faulthandler.enable()  # a segfault shows at which line, on the worker's terminal
+        app = load_app(reference)
+        app.configure(settings)
+        capture()
+        tasks = app.tasks
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - user code; told to the worker
+        failed = error
+
+    def task_of(name: str) -> Runnable | NoTask | None:
+        return tasks.get(name) if failed is None else NoTask(failed)
+
+    blobs = open_blobs(settings.blobs, payload_max=settings.max_payload)
+    asyncio.run(serve(task_of, blobs, CLOCK, ENTROPY))
+    return 0
 
 
 def _serve(app: Outlast, settings: Settings) -> None:
@@ -124,6 +143,8 @@ def main(arguments: list[str]) -> int:
     given: dict[str, Any] = json.loads(raw)
     given["queues"] = tuple(given["queues"])
     settings = Settings(**given)
+    if kind == "job":
+        return _run_a_job(reference, settings)
     try:
         app = _load(reference)
         app.configure(settings)
@@ -136,9 +157,6 @@ def main(arguments: list[str]) -> int:
         import uvloop  # only where it exists
 
         capture()
-        if kind == "job":
-            asyncio.run(serve(app.tasks, app.blobs, CLOCK, ENTROPY))
-            return 0
         part = Part(*map(tuple, json.loads(more[0]))) if more else Part()
         uvloop.run(_work(app, settings, os.environ[MARK], [reference, raw], part))
     except _LoadError:

@@ -165,6 +165,7 @@ def _show(job: Doc) -> None:
             "arguments": shortened(args, _RESULT_CHARS) if args else None,
             "result": shortened(result, _RESULT_CHARS) if result else None,
             "error": f"{error['type']}: {error['message']}" if error else None,
+            "hint": error.get("hint"),
             "files": [f"{file['name']} ({file['size']} bytes)" for file in job["artifacts"]],
         }
     )

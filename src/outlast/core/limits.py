@@ -14,6 +14,9 @@ ATTEMPTS_MAX: Final = 1_000
 LOST_MAX: Final = 3  # a job that kills this many workers is dead-lettered, whatever its attempts
 MISSING_MAX: Final = 64  # how often a job may meet workers that lack its task: about an hour
 
+PROCESSES_DEFAULT: Final = 512  # of one isolated job, with their threads
+FILES_DEFAULT: Final = 4_096  # open ones, of each process of an isolated job
+
 HEARTBEAT_US: Final = 10 * SECOND
 LEASE_US: Final = 30 * SECOND
 SWEEP_US: Final = 1 * SECOND  # how stale a missed wake-up can leave anyone

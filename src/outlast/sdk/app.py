@@ -4,9 +4,11 @@ import json
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, Generic, Literal, ParamSpec, Self, TypeVar, overload
 
 from outlast.blobs import Blobs, open_blobs
+from outlast.core.confinement import Env
 from outlast.core.errors import (
     DuplicateJobError,
     InvalidInputError,
@@ -22,7 +24,9 @@ from outlast.core.queue import QueueRules
 from outlast.core.retry import DEFAULT_BACKOFF, NO_RULES, Backoff, Rules
 from outlast.core.unique import Unique
 from outlast.ledger import Ledger, open_ledger
+from outlast.sdk.command import CommandResult, CommandTask, read_recipe, stand_in
 from outlast.sdk.handle import Handle
+from outlast.sdk.parsers import Parser
 from outlast.sdk.queues import Rulebook
 from outlast.sdk.schedules import Schedules, said_of
 from outlast.sdk.settings import Settings
@@ -189,6 +193,11 @@ class Outlast:
         on_error: Rules = NO_RULES,
         isolation: Literal["none", "process"] = "none",
         unique: Unique | bool | None = None,
+        memory: str | int | None = None,
+        cpu_time: Duration | None = None,
+        max_processes: int | None = None,
+        max_files: int | None = None,
+        env: Env = (),
     ) -> Callable[[Callable[P, Any]], TaskHandle[P, Any]]: ...
 
     def task(  # type: ignore[misc]
@@ -201,21 +210,49 @@ class Outlast:
         must stop has `grace` to do so; then its process is killed, or replaced. `on_error` says for
         exception classes what follows instead of the backoff: another `Backoff`, a `Snooze`, or
         `GIVE_UP`, which dead-letters at once. `isolation="process"` runs each job in its own
-        process, which a time limit can kill. `unique` says which of the task's jobs are the same
-        intention, and what a further one gets. Raises InvalidInputError for what can't be kept.
+        process, which a time limit can kill, and which `memory`, `cpu_time`, `max_processes`,
+        `max_files` and `env` confine: see docs/isolation.md. `unique` says which of the task's jobs
+        are the same intention, and what a further one gets. Raises InvalidInputError for what
+        can't be kept.
         """
         chosen_policy = policy_of(**policy)
 
         def register(fn: Callable[..., Any]) -> TaskHandle[..., Any]:
-            chosen = name or fn.__name__
-            if chosen in self._tasks:
-                raise InvalidInputError(f"task {chosen}: registered twice; give one another name")
-            if not 0 < len(chosen) <= NAME_CHARS_MAX:
-                raise InvalidInputError(f"task {chosen!r:.80}: expected a name of 1–200 characters")
-            self._tasks[chosen] = Task(chosen, fn, chosen_policy)
-            return TaskHandle(self, self._tasks[chosen])
+            return self._register(Task(name or fn.__name__, fn, chosen_policy))
 
         return register if fn is None else register(fn)
+
+    def command(
+        self,
+        name: str,
+        argv: Sequence[str],
+        *,
+        args: Mapping[str, Any] = MappingProxyType({}),
+        progress: Parser | str | None = None,
+        keep: Sequence[str] = (),
+        ok_exit_codes: Sequence[int] = (0,),
+        **policy: Any,
+    ) -> TaskHandle[..., CommandResult]:
+        """Register a program as a task; each job runs it in a process and a folder of its own.
+
+        Each element of `argv` is one argument of the program, without a shell; `{name}` in it is
+        filled from the job's arguments, whose types `args` gives, or `(type, default)`. What it
+        prints goes to the job's log. `progress` is `"ffmpeg"`, `"percent"`, or a function that gets
+        each line and returns done and total, or a part of one, or None. Files that match `keep`
+        become artifacts. Any other exit code than `ok_exit_codes` raises CommandError. The policy
+        is that of `task` with `isolation="process"`.
+        """
+        recipe = read_recipe(argv, args, progress, keep, ok_exit_codes)
+        chosen = policy_of(isolation="process", **policy)
+        return self._register(CommandTask(name, stand_in(name, argv, args), chosen, recipe=recipe))
+
+    def _register(self, task: Task) -> TaskHandle[..., Any]:
+        if task.name in self._tasks:
+            raise InvalidInputError(f"task {task.name}: registered twice; give one another name")
+        if not 0 < len(task.name) <= NAME_CHARS_MAX:
+            raise InvalidInputError(f"task {task.name!r:.80}: expected a name of 1–200 characters")
+        self._tasks[task.name] = task
+        return TaskHandle(self, task)
 
     def schedule(
         self,

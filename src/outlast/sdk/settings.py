@@ -29,6 +29,7 @@ class Settings:
     processes: int = 2
     grace: float = 30.0  # seconds that a stopping worker gives its running jobs
     max_payload: int = PAYLOAD_BYTES_MAX  # bytes of one job's arguments, result or step result
+    cgroup: str = "auto"  # around isolated jobs; or off, or the folder of a delegated cgroup v2
     config: str | None = None
     queue_settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 

@@ -10,14 +10,17 @@ from typing import Any, Final, get_type_hints
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create_model
 from pydantic_core import PydanticSerializationError, to_json
 
+from outlast.core.confinement import NOT_CONFINED, Confinement, Env, read_env, size_bytes
 from outlast.core.effects import Effects
 from outlast.core.errors import InvalidInputError
 from outlast.core.instant import duration_us
 from outlast.core.limits import (
     ATTEMPTS_MAX,
+    FILES_DEFAULT,
     NAME_CHARS_MAX,
     PRIORITY_MAX,
     PRIORITY_MIN,
+    PROCESSES_DEFAULT,
     SECOND,
 )
 from outlast.core.retry import DEFAULT_BACKOFF, NO_RULES, Backoff, Rules, check_rules
@@ -45,6 +48,7 @@ class Policy:
     stall_us: int | None = None
     grace_us: int = 10 * SECOND
     unique: Unique | None = None
+    confinement: Confinement = NOT_CONFINED
 
     def __post_init__(self) -> None:
         """Refuse what could not be kept, when the task is registered and not when it runs."""
@@ -76,8 +80,35 @@ def policy_of(  # noqa: PLR0913 - a policy has many optional parts
     on_error: Rules = NO_RULES,
     isolation: str = "none",
     unique: Unique | bool | None = None,
+    memory: str | int | None = None,
+    cpu_time: str | float | timedelta | None = None,
+    max_processes: int | None = None,
+    max_files: int | None = None,
+    env: Env = (),
 ) -> Policy:
     """Read a policy as `app.task` takes it."""
+    walls = {
+        "memory": memory,
+        "cpu_time": cpu_time,
+        "max_processes": max_processes,
+        "max_files": max_files,
+        "env": env or None,
+    }
+    if isolation != "process" and (given := [n for n, v in walls.items() if v is not None]):
+        raise InvalidInputError(
+            f"{', '.join(given)}: expected only with isolation, which the task does not have",
+            hint='add isolation="process"',
+        )
+    passes, passes_all, sets = read_env(env)
+    confinement = Confinement(
+        memory=None if memory is None else size_bytes(memory),
+        cpu_us=None if cpu_time is None else duration_us(cpu_time, field="cpu_time"),
+        processes=PROCESSES_DEFAULT if max_processes is None else max_processes,
+        files=FILES_DEFAULT if max_files is None else max_files,
+        passes=passes,
+        passes_all=passes_all,
+        sets=sets,
+    )
     limits = {"timeout": timeout, "deadline": deadline, "stall_after": stall_after}
     read = {
         name: None if limit is None else duration_us(limit, field=name)
@@ -95,6 +126,7 @@ def policy_of(  # noqa: PLR0913 - a policy has many optional parts
         stall_us=read["stall_after"],
         grace_us=duration_us(grace, field="grace"),
         unique=Unique.read(unique) if unique else None,
+        confinement=confinement,
     )
 
 

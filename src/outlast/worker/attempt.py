@@ -5,7 +5,7 @@ import contextlib
 import json
 
 from outlast.core import transition
-from outlast.core.errors import LeaseLostError, OutlastError
+from outlast.core.errors import CrashedError, LeaseLostError, OutlastError
 from outlast.core.failure import describe
 from outlast.core.instant import to_rfc3339
 from outlast.core.job import Transition
@@ -117,4 +117,5 @@ def _failed(
         after_us=next_.after_us,
         counts=next_.counts,
         now_us=clock.now_us(),
+        crashed=isinstance(error, CrashedError),
     )

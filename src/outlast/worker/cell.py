@@ -4,11 +4,11 @@ import asyncio
 import itertools
 import os
 import socket
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 from outlast.blobs.box import Blobs
-from outlast.core.effects import Source
+from outlast.core.effects import Effects, Source
 from outlast.core.errors import LeaseLostError
 from outlast.core.failure import describe
 from outlast.core.instant import to_rfc3339
@@ -126,22 +126,36 @@ class WiredEffects:
         os._exit(1)  # no worker is left to answer to
 
 
+class NoTask:
+    """What runs instead of a task whose code can't be loaded here: says why."""
+
+    def __init__(self, error: BaseException) -> None:
+        self._error = error
+
+    async def run(self, effects: Effects) -> str | None:
+        raise self._error
+
+
 async def serve(
-    tasks: Mapping[str, Runnable], blobs: Blobs, clock: Clock, entropy: Entropy
+    task_of: Callable[[str], Runnable | NoTask | None],
+    blobs: Blobs,
+    clock: Clock,
+    entropy: Entropy,
 ) -> None:
-    """Run the one job that the worker sends, and say how it ended."""
+    """Run the one job that the worker sends, in a folder of its own, and say how it ended."""
     sock = socket.socket(fileno=int(os.environ.pop(wire.FD)))
     reader, writer = await asyncio.open_connection(sock=sock, limit=wire.LINE_BYTES_MAX)
     message = await wire.read(reader)
     if message is None:
         return
     effects = WiredEffects(wire.lease_in(message["lease"]), writer, blobs, clock)
-    task = tasks.get(effects.lease.task)
+    task = task_of(effects.lease.task)
     if task is None:  # the code on the disk is another than the worker's by now
         wire.write(writer, op="missing")
         await writer.drain()
         writer.close()
         return
+    os.chdir(os.environ["TMPDIR"])  # only now: the code was loaded from where the worker is
     work = asyncio.ensure_future(task.run(effects))
     listening = asyncio.create_task(effects.listen(reader, work))
     try:
@@ -151,7 +165,7 @@ async def serve(
     except HandBack:
         wire.write(writer, op="handed back")
     except BaseException as error:  # noqa: BLE001 - whatever user code raises is told to the worker
-        next_ = after_error(error, task, clock)
+        next_ = after_error(error, None if isinstance(task, NoTask) else task, clock)
         attempt, at = effects.lease.attempt, to_rfc3339(clock.now_us())
         described = describe(error, attempt=attempt, at=at, retryable=next_.again)
         told = wire.course_out(next_, attempt, entropy.fraction())

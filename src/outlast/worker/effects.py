@@ -6,6 +6,7 @@ from typing import Literal, Protocol
 
 from outlast.blobs.box import Blobs
 from outlast.core import transition
+from outlast.core.confinement import Confinement
 from outlast.core.effects import Effects, Source
 from outlast.core.errors import LeaseLostError, NotFoundError
 from outlast.core.job import Event, JobRecord, Lease, Transition
@@ -42,6 +43,8 @@ class RunPolicy(Protocol):
     def grace_us(self) -> int: ...
     @property
     def isolation(self) -> str: ...
+    @property
+    def confinement(self) -> Confinement: ...
 
 
 class Runnable(Protocol):

@@ -1,26 +1,22 @@
 """A job in its own process, seen from the worker, which relays its writes and can kill it."""
 
 import asyncio
-import contextlib
 import os
-import signal
 import socket
-from asyncio.subprocess import Process
 from typing import Any
 
+from outlast.core.confinement import Confinement
 from outlast.core.effects import Effects
-from outlast.core.errors import LeaseLostError
+from outlast.core.errors import CrashedError, LeaseLostError
 from outlast.core.limits import SECOND
 from outlast.core.retry import Course
 from outlast.core.signals import HandBack, JobCancelled
 from outlast.worker import wire
+from outlast.worker.cage import Cage, Cages, CpuTimeError, Report, death_of
 from outlast.worker.effects import Runnable, RunPolicy, TaskMissing
 
 TERM_GRACE_S = 2.0  # from SIGTERM to SIGKILL
-
-
-class ProcessDied(Exception):
-    """The job's process ended without an answer."""
+LAST_WORDS_S = 1.0  # to read what a process that has ended had still to say
 
 
 class Described(Exception):
@@ -31,68 +27,87 @@ class Described(Exception):
         self.described = described
         self.course = course
 
+    def explain(self, report: Report, walls: Confinement) -> None:
+        """Say what of it comes from the cage, and what to do about that."""
+        name = str(self.described.get("message")).strip("'")
+        if self.described.get("type") == "KeyError" and name in os.environ:
+            hint = (
+                f"the worker's environment has {name}, the job's has not: "
+                f'let it through with env=("{name}",)'
+            )
+        elif report.oom_kills:
+            hint = "the kernel killed a process of the job: raise the task's memory"
+        elif report.refused_forks:
+            hint = f"the job had {walls.processes} processes and threads: raise max_processes"
+        else:
+            return
+        self.described["hint"] = hint
+
 
 class Isolated:
-    """Runs a task's jobs each in a fresh process and process group."""
+    """Runs a task's jobs each in a fresh process, in a cage of its own."""
 
-    def __init__(self, task: Runnable, command: list[str]) -> None:
+    def __init__(self, task: Runnable, command: list[str], cages: Cages) -> None:
         self._task = task
         self._command = command
+        self._cages = cages
 
     @property
     def policy(self) -> RunPolicy:
         return self._task.policy
 
     async def run(self, effects: Effects) -> str | None:
-        """Run one attempt; whatever happens, nothing of the process group is left."""
+        """Run one attempt; whatever happens, nothing of its process tree is left."""
         ours, theirs = socket.socketpair()
-        environment = {
-            **os.environ,
-            wire.FD: str(theirs.fileno()),
-            "OUTLAST_PARENT": str(os.getpid()),
-        }
-        process = await asyncio.create_subprocess_exec(
-            *self._command,
-            env=environment,
-            pass_fds=[theirs.fileno()],
-            start_new_session=True,
-            stdin=asyncio.subprocess.DEVNULL,
-        )
-        theirs.close()
-        reader, writer = await asyncio.open_connection(sock=ours, limit=wire.LINE_BYTES_MAX)
+        with theirs:
+            reader, writer = await asyncio.open_connection(sock=ours, limit=wire.LINE_BYTES_MAX)
+            try:
+                cage = await self._cages.open(
+                    self.policy.confinement,
+                    self._command,
+                    python=True,
+                    fd=(wire.FD, theirs.fileno()),
+                )
+            except BaseException:
+                writer.close()
+                raise
         try:
             wire.write(writer, op="run", lease=wire.lease_out(effects.lease))
             effects.when_draining(lambda: wire.write(writer, op="drain"))
-            relay = asyncio.ensure_future(self._relay(effects, reader, writer, process))
+            relay = asyncio.ensure_future(self._relay(effects, reader, writer, cage))
+            # With the tree ends its voice, whoever else may hold the other end open.
+            later = asyncio.get_running_loop().call_later
+            cage.report.add_done_callback(lambda _: later(LAST_WORDS_S, reader.feed_eof))
             try:
                 return await asyncio.shield(relay)
             except asyncio.CancelledError:
                 if relay.done():
                     raise
                 wire.write(writer, op="stop")
-                return await self._stopped(effects, relay, process)
+                return await self._stopped(effects, relay, cage)
+        except Described as error:
+            error.explain(await cage.soon(), self.policy.confinement)
+            raise
         finally:
-            # The group, not the process: what it started must not outlive it either.
-            _signal_group(process, signal.SIGKILL)
             writer.close()
-            await process.wait()
+            await cage.release()
 
     async def _stopped(
-        self, effects: Effects, relay: asyncio.Future[str | None], process: Process
+        self, effects: Effects, relay: asyncio.Future[str | None], cage: Cage
     ) -> str | None:
         """Let the job end by itself, then make it: asked, SIGTERM, and at last SIGKILL."""
-        for grace, number in (
-            (self._task.policy.grace_us / SECOND, signal.SIGTERM),
-            (TERM_GRACE_S, signal.SIGKILL),
+        for grace, force in (
+            (self._task.policy.grace_us / SECOND, cage.terminate),
+            (TERM_GRACE_S, cage.kill),
         ):
             done, _ = await asyncio.wait([relay], timeout=grace)
             if done:
                 break
             effects.killed()
-            _signal_group(process, number)
+            force()
         try:
             return await relay
-        except ProcessDied as error:
+        except (CrashedError, CpuTimeError) as error:
             raise asyncio.CancelledError from error
 
     async def _relay(
@@ -100,7 +115,7 @@ class Isolated:
         effects: Effects,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
-        process: Process,
+        cage: Cage,
     ) -> str | None:
         while (message := await wire.read(reader)) is not None:
             match message["op"]:
@@ -121,9 +136,7 @@ class Isolated:
                     raise TaskMissing
                 case _:
                     await self._answer(effects, writer, message)
-        code = await process.wait()
-        cause = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        raise ProcessDied(f"the job's process ended by {cause} without an answer")
+        raise death_of(await cage.soon(), self.policy.confinement)
 
     async def _answer(
         self, effects: Effects, writer: asyncio.StreamWriter, message: dict[str, Any]
@@ -150,8 +163,3 @@ class Isolated:
             raise
         wire.write(writer, op="answer", id=message["id"], lost=False, value=value)
         await writer.drain()
-
-
-def _signal_group(process: Process, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, number)

@@ -4,15 +4,24 @@ import ctypes
 import os
 import signal
 import sys
+from typing import Final
 
-_PR_SET_PDEATHSIG = 1
+PR_SET_PDEATHSIG: Final = 1
+PR_SET_CHILD_SUBREAPER: Final = 36
+PR_SET_NO_NEW_PRIVS: Final = 38
+
+
+def prctl(option: int, value: int) -> None:
+    """Set one of the attributes that Linux gives a process; does nothing elsewhere."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
 
 
 def die_with_parent() -> None:
-    """Have the kernel kill this process when its parent dies (Linux prctl(2)); no-op elsewhere."""
+    """Have the kernel kill this process when its parent dies; no-op where it is not Linux."""
     if sys.platform != "linux":
         return
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     expected = os.environ.get("OUTLAST_PARENT")
     if expected is not None and os.getppid() != int(expected):
         os.kill(os.getpid(), signal.SIGKILL)  # it died before we asked

@@ -39,6 +39,7 @@ const part = (title, ...content) => h("section", {}, h("h2", {}, title), ...cont
 function errorOf(error) {
   return part("Error",
     h("p", { class: "error" }, h("strong", {}, error.type), `: ${error.message}`),
+    error.hint ? h("p", {}, error.hint) : null,
     error.traceback ? h("details", {}, h("summary", {}, "traceback"),
       h("pre", { tabindex: "0" }, error.traceback)) : null);
 }
