@@ -28,6 +28,9 @@ _PURE_NAMES = {"uuid.UUID", "uuid.SafeUUID", "time.struct_time"}
 # A die with a seed is repeatable: the simulator may own one.
 _SEEDED_NAMES = {"random.Random"}
 
+_THREAD_MODULES = {"threading", "_thread", "concurrent", "queue"}
+_THREAD_NAMES = {"asyncio.to_thread", "anyio.to_thread"}
+
 _UNSAFE_MODULES = {"pickle", "cPickle", "marshal", "shelve", "dill", "cloudpickle"}
 _UNSAFE_NAMES = {
     "yaml.load",
@@ -97,6 +100,21 @@ def breaches_of_clock_and_dice(text: str, *, seeded: bool = False) -> list[Breac
         if ambient and name not in pure and not any(p.startswith(name + ".") for p in pure):
             found.append(Breach(line, f"{name} is a clock or a die; take it from outlast.system"))
     return found
+
+
+def breaches_of_no_threads(text: str) -> list[Breach]:
+    """What the simulator runs starts no thread: its order would be nobody's to choose."""
+    tree = ast.parse(text)
+    found = [
+        Breach(line, f"{name} is a thread; the simulator can't run it")
+        for line, name in _names_used(tree)
+        if name.split(".")[0] in _THREAD_MODULES or name in _THREAD_NAMES
+    ]
+    return found + [
+        Breach(node.lineno, "run_in_executor is a thread; the simulator can't run it")
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and node.attr == "run_in_executor"
+    ]
 
 
 def breaches_of_sql_in_strings(text: str, *, connection: bool = False) -> list[Breach]:

@@ -19,6 +19,12 @@ TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
 SYSTEM = SOURCE / "outlast/system.py"
 TESTING = SOURCE / "outlast/testing"
+# The part of the engine that simulated worlds run; a seed must own every order in it.
+SIMULATED = (
+    "core", "workflow", "worker/pool.py", "worker/attempt.py", "worker/held.py",
+    "worker/effects.py", "worker/supervisor.py", "upkeep/loop.py", "ledger/memory.py",
+    "ledger/memory_rows.py", "sdk/context.py", "sdk/handle.py", "sdk/resume.py",
+)  # fmt: skip
 CONNECTION = SOURCE / "outlast/ledger/sqlite/connection.py"
 # The rooms that use the product as its users do.
 OUTSIDE = (SOURCE / "outlast/cli", TESTING)
@@ -62,6 +68,13 @@ def test_clock_and_dice_live_in_one_file():
         return [] if path == SYSTEM else laws.breaches_of_clock_and_dice(text, seeded=seeded)
 
     assert broken(CODE, law) == []
+
+
+def test_what_the_simulator_runs_starts_no_thread():
+    engine = [SOURCE / "outlast" / path for path in SIMULATED]
+    files = [file for path in engine for file in (path.rglob("*.py") if path.is_dir() else [path])]
+
+    assert broken(files, lambda _, text: laws.breaches_of_no_threads(text)) == []
 
 
 def test_sql_lives_in_sql_files():
@@ -239,6 +252,21 @@ def test_the_law_of_safe_loading_spares_the_safe(innocent):
 )
 def test_the_law_against_sleep_has_teeth(planted):
     assert laws.breaches_of_no_sleep(planted)
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        "import threading\nthreading.Thread(target=f)",
+        "from concurrent.futures import ThreadPoolExecutor",
+        "import asyncio\nasyncio.to_thread(f)",
+        "from asyncio import to_thread as off",
+        "loop.run_in_executor(None, f)",
+    ],
+)
+def test_the_law_against_threads_has_teeth(planted):
+    assert laws.breaches_of_no_threads(planted)
+    assert laws.breaches_of_no_threads("import asyncio\nasyncio.create_task(f())") == []
 
 
 @pytest.mark.parametrize("planted", ["import outlast", "from outlast import Outlast"])

@@ -4,10 +4,9 @@ import asyncio
 import contextlib
 import os
 import signal
-from asyncio.subprocess import Process
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from outlast.core.errors import UnavailableError
 from outlast.core.limits import HEARTBEAT_US, LEASE_US, SECOND
@@ -19,6 +18,25 @@ _KILL_AFTER_S = 5.0
 BAD_USAGE: Final = 2  # exit code: starting again can't help, as long as the code stays as it is
 SPEAKER: Final = "OUTLAST_SPEAKER"  # the one of several children that says what is wrong has it
 NOTHING_TO_DO: Final = 3  # exit code: not needed, as long as the code stays as it is
+
+
+class Process(Protocol):
+    """What the supervisor needs of a process; asyncio's own is one."""
+
+    @property
+    def returncode(self) -> int | None: ...
+    async def wait(self) -> int: ...
+    def send_signal(self, signal: signal.Signals, /) -> None: ...
+    def terminate(self) -> None: ...
+    def kill(self) -> None: ...
+
+
+# How a process is started, from its command and its environment.
+Spawn = Callable[[list[str], dict[str, str]], Awaitable[Process]]
+
+
+async def _start(command: list[str], environment: dict[str, str]) -> Process:
+    return await asyncio.create_subprocess_exec(*command, env=environment)
 
 
 @dataclass(slots=True)
@@ -46,9 +64,10 @@ class Supervisor:
     `mark` names the environment variable that carries a child's identity; `on_change` is called
     with the identities whenever they change; `after_death` takes a dead child's jobs back. Code
     that can't be loaded ends everything, unless it `awaits_change`: then `restart` tries again.
+    `spawn`, `identity`, `beat_us` and `lease_us` are the simulator's to give.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - four of them are the simulator's
         self,
         ledger: Ledger,
         children: list[Child],
@@ -58,9 +77,17 @@ class Supervisor:
         after_death: Callable[[str], Awaitable[object]],
         grace_s: float = 30.0,
         awaits_change: bool = False,
+        spawn: Spawn = _start,
+        identity: Callable[[], str] = new_id,
+        beat_us: int = HEARTBEAT_US,
+        lease_us: int = LEASE_US,
     ) -> None:
         self._ledger = ledger
         self._children = children
+        self._spawn = spawn
+        self._identity = identity
+        self._beat_us = beat_us
+        self._lease_us = lease_us
         self._mark = mark
         self._on_change = on_change
         self._after_death = after_death
@@ -108,7 +135,7 @@ class Supervisor:
     async def _keep(self, child: Child) -> None:
         while not self._stopping.is_set():
             # A fresh identity for each start: a restarted worker is nobody's old self.
-            child.holder, child.needed = new_id(), True
+            child.holder, child.needed = self._identity(), True
             self._on_change([c.holder for c in self._children if c.holds])
             environment = {
                 **os.environ,
@@ -116,7 +143,7 @@ class Supervisor:
                 self._mark: child.holder,
                 "OUTLAST_PARENT": str(os.getpid()),
             }
-            child.process = await asyncio.create_subprocess_exec(*child.command, env=environment)
+            child.process = await self._spawn(child.command, environment)
             if self._stopping.is_set():
                 child.process.terminate()
             code = await self._ended(child.process)
@@ -162,14 +189,14 @@ class Supervisor:
 
     async def _heartbeat(self) -> None:
         while True:
-            await asyncio.sleep(HEARTBEAT_US / SECOND)
+            await asyncio.sleep(self._beat_us / SECOND)
             living = [
                 c
                 for c in self._children
                 if c.holds and c.process is not None and c.process.returncode is None
             ]
             try:
-                lost = set(await self._ledger.extend([c.holder for c in living], LEASE_US))
+                lost = set(await self._ledger.extend([c.holder for c in living], self._lease_us))
                 # One that still starts, or has just left, has no record: it holds nothing.
                 known = {doc.key for doc in await self._ledger.docs("worker")} if lost else set()
             except UnavailableError:

@@ -4,11 +4,13 @@ The private names of CPython that this needs are used in this file only.
 """
 
 import asyncio
+import contextlib
 import contextvars
 import itertools
 import math
 import random
 import selectors
+import warnings
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, Final, Literal, Self, cast
@@ -17,8 +19,7 @@ from outlast.core.limits import SECOND
 
 START_US: Final = 1_800_000_000_000_000  # the wall clock when a virtual loop starts
 _REAL_WAIT_S: Final = 0.02  # how long virtual time waits for threads and sockets before it moves
-
-_numbers = itertools.count(1)
+_CLOSE_MAX: Final = 10  # how often a coroutine may await something while it is being closed
 
 
 class DeadlockError(RuntimeError):
@@ -34,12 +35,16 @@ class Node:
         self.tasks: list[asyncio.Task[Any]] = []
         self.parked: list[asyncio.Handle] = []
         self._loop = asyncio.get_running_loop()
+        self._context = contextvars.copy_context()
+        self._context.run(NODE.set, self)
 
     def start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Run a coroutine on this machine."""
-        context = contextvars.copy_context()
-        context.run(NODE.set, self)
-        return self._loop.create_task(work, context=context)
+        return self._loop.create_task(work, context=self._context.copy())
+
+    def signal(self, call: Callable[[], object]) -> None:
+        """Call something on this machine as soon as it runs, as a signal handler is called."""
+        self._loop.call_soon(call, context=self._context)
 
     def pause(self) -> None:
         """Freeze everything on it, as SIGSTOP does; time goes on."""
@@ -78,7 +83,7 @@ class _Ready(deque[asyncio.Handle]):
 
     def popleft(self) -> asyncio.Handle:
         if self._rng is not None and len(self) > 1:
-            self.rotate(-self._rng.randrange(len(self)))
+            self.rotate(-int(self._rng.random() * len(self)))
         handle = super().popleft()
         node = handle._context.get(NODE)  # type: ignore[attr-defined]
         if node is None or node.state == "running":
@@ -99,9 +104,9 @@ class _Numbered:
 
     _number: int
 
-    def __new__(cls, *_args: Any, **_kwargs: Any) -> Self:
+    def __new__(cls, *_args: Any, loop: "VirtualLoop", **_kwargs: Any) -> Self:
         made = super().__new__(cls)
-        made._number = next(_numbers)
+        made._number = next(loop.numbers)
         return made
 
     def __hash__(self) -> int:
@@ -112,7 +117,7 @@ class _Numbered:
 
 
 class _SimTask(_Numbered, asyncio.Task[Any]):
-    pass
+    node: Node | None = None
 
 
 class _SimFuture(_Numbered, asyncio.Future[Any]):
@@ -138,6 +143,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def __init__(self, rng: random.Random | None = None) -> None:
         self._now_us = 0
         self._threads = 0
+        self.numbers = itertools.count(1)  # its own, so that a second run in a process is alike
         selector = _VirtualSelector()
         selector.pass_time = self._pass_time
         super().__init__(selector)
@@ -168,6 +174,31 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         future.add_done_callback(self._thread_ended)
         return future
 
+    @property
+    def held(self) -> list[str]:
+        """What still goes on, this task and dead machines apart: tasks and timers."""
+
+        def lives(node: Node | None) -> bool:
+            return node is None or node.state != "dead"
+
+        here = asyncio.current_task(self)
+        tasks = [t for t in asyncio.all_tasks(self) if t is not here]
+        timers = [t for t in self._scheduled if not t._cancelled]  # type: ignore[attr-defined]
+        return sorted(
+            [repr(t.get_coro()) for t in tasks if lives(getattr(t, "node", None))]
+            + [repr(t._callback) for t in timers if lives(t._context.get(NODE))]
+        )
+
+    def discard(self) -> None:
+        """Let go of all that goes on, as a crash of everything would, and close the loop."""
+        self.set_exception_handler(lambda _loop, _context: None)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what a `finally` would start is not started any more
+            for task in asyncio.all_tasks(self):
+                task._log_destroy_pending = False  # type: ignore[attr-defined]
+                _close(cast("Coroutine[Any, Any, Any]", task.get_coro()))
+        self.close()
+
     def _thread_ended(self, _: object) -> None:
         self._threads -= 1
 
@@ -186,12 +217,20 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return events
 
 
+def _close(coroutine: Coroutine[Any, Any, Any]) -> None:
+    for _ in range(_CLOSE_MAX):
+        with contextlib.suppress(BaseException):  # it awaits, or fails, in its `finally`
+            coroutine.close()
+            return
+
+
 def _make_task(
     loop: asyncio.AbstractEventLoop, coro: Any, context: contextvars.Context | None = None
 ) -> asyncio.Task[Any]:
-    task = _SimTask(coro, loop=loop, context=context)
+    task = _SimTask(coro, loop=cast("VirtualLoop", loop), context=context)
     node = (context or contextvars.copy_context()).get(NODE)
     if node is not None:
+        task.node = node
         node.tasks.append(task)
     return task
 
