@@ -10,7 +10,7 @@ from pathlib import Path
 
 import apsw
 
-from bench import figures, http, long
+from bench import figures, http, long, spike
 from bench.figures import Figure
 from outlast.core.instant import to_rfc3339
 from outlast.system import CLOCK
@@ -23,6 +23,7 @@ SUITES = {
     "long": long.checkpoints,
     "idle": figures.idles,
     "recovery": figures.recoveries,
+    "spike": spike.spikes,
 }
 
 

@@ -21,6 +21,13 @@ async def when(n: int) -> int:
     return CLOCK.now_us()
 
 
+@app.task(queue="spike")
+async def busy(n: int, seconds: float) -> int:
+    """Take a slot for a while."""
+    await asyncio.sleep(seconds)
+    return n
+
+
 @app.task(queue="bench", retries=10)
 async def long(n: int) -> int:
     """Say who runs it, then run until killed."""
