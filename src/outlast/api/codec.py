@@ -1,5 +1,6 @@
 """Writing answers: jobs, events and errors as the contract shows them."""
 
+from contextvars import ContextVar
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -18,6 +19,8 @@ from outlast.system import CLOCK
 _FOR_ADMINS: Final = frozenset({"traceback"})
 _INTERNAL: Final = frozenset({"blob"})
 PROBLEMS: Final = "https://outlast.dev/problems"
+# Where the answered request found this API mounted, as it stands in an address; empty at the top.
+mounted_at: Final[ContextVar[str]] = ContextVar("outlast_mounted_at", default="")
 
 
 def answer(
@@ -89,7 +92,7 @@ def job_out(
     starts_at: int | None = None,
 ) -> dict[str, Any]:
     """Write a job as `GET /v1/jobs/{id}` shows it."""
-    here = f"/v1/jobs/{job.id}"
+    here = f"{mounted_at.get()}/v1/jobs/{job.id}"
     progress = from_json(job.progress) if job.progress else None
     return {
         "id": job.id, "task": job.task, "queue": job.queue, "status": job.status,

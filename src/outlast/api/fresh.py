@@ -1,12 +1,12 @@
 """The answer to a submit: the most frequent one, written from a template instead of a record."""
 
-from functools import cache
+from functools import cache, lru_cache
 from typing import Final
 
 from pydantic_core import to_json
 from starlette.responses import Response
 
-from outlast.api.codec import job_out
+from outlast.api.codec import job_out, mounted_at
 from outlast.core.instant import to_rfc3339
 from outlast.core.job import JobRecord, NewJob
 from outlast.core.status import Status
@@ -46,9 +46,9 @@ def record_of(job: NewJob, at_us: int) -> JobRecord:
     )  # fmt: skip
 
 
-@cache
-def _template() -> tuple[tuple[str, str], ...]:
-    """Cut what `job_out` gives for a new job at the places that differ from job to job.
+@lru_cache(maxsize=8)
+def _template(_: str) -> tuple[tuple[str, str], ...]:
+    """Cut what `job_out` gives for a new job, here, at the places that differ from job to job.
 
     Returns (name of a place, text after it) pairs; the first has no name.
     """
@@ -85,4 +85,4 @@ def written(job: NewJob, at_us: int) -> bytes:
         "priority": str(job.priority),
         "max_attempts": str(job.max_attempts),
     }
-    return "".join([values[name] + text for name, text in _template()]).encode()
+    return "".join([values[name] + text for name, text in _template(mounted_at.get())]).encode()

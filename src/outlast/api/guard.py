@@ -19,6 +19,7 @@ from outlast.core.errors import (
 SCOPES: Final = frozenset({"submit", "read", "operate", "admin"})
 _LOCAL: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _SAFE: Final = frozenset({"GET", "HEAD"})
+_PROXIED: Final = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
 
 
 class MisdirectedError(OutlastError):
@@ -75,6 +76,7 @@ def identify(request: Request, keys: Mapping[str, Caller], *, open_here: bool) -
     """
     given = request.headers.get("authorization")
     if given is None and not keys and open_here:
+        guard_near(request)
         guard_local(request)
         return ANYBODY
     kind, _, secret = (given or "").partition(" ")
@@ -93,6 +95,22 @@ def guard_scope(who: Caller, scope: str) -> None:
         raise ForbiddenError(
             f"this call needs the scope {scope}; the key has {', '.join(sorted(who.scopes))}",
             scope=scope,
+        )
+
+
+def guard_near(request: Request) -> None:
+    """Refuse what another machine sent, as far as the request can tell.
+
+    A server that knows its address has seen to that already; one that is mounted in another
+    application learns only here who reaches it.
+    """
+    client = request.client
+    by = next((name for name in _PROXIED if name in request.headers), None)
+    if client is None or not is_loopback(client.host) or by is not None:
+        came = f"one with {by}" if by else f"one from {client.host if client else 'nowhere'}"
+        raise UnauthorizedError(
+            f"without API keys only requests of this machine are answered, got {came:.80}",
+            hint="make one: outlast keys create --scopes submit,read",
         )
 
 

@@ -5,6 +5,7 @@ from importlib.metadata import version
 from typing import Any, Final
 from urllib.parse import quote
 
+from outlast.api.codec import mounted_at
 from outlast.api.routes import WAYS, Way
 from outlast.api.schemas import PARAMETERS, SCHEMAS, ref
 from outlast.core.limits import BODY_BYTES_MAX
@@ -47,6 +48,7 @@ def document(app: Outlast) -> dict[str, Any]:
     return {
         "openapi": "3.1.0",
         "info": {"title": "Outlast", "version": version("outlast"), "description": _ABOUT},
+        "servers": [{"url": mounted_at.get() or "/"}],
         "paths": paths,
         "components": {
             "schemas": schemas,

@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from outlast.api.body import read_body
-from outlast.api.codec import answer, job_out
+from outlast.api.codec import answer, job_out, mounted_at
 from outlast.api.context import Context
 from outlast.api.guard import Caller
 from outlast.api.query import Problems, number_of
@@ -26,8 +26,8 @@ def _of(context: Context, request: Request, who: Caller) -> Schedules:
 
 
 def _out(schedule: Shown) -> dict[str, Any]:
-    here = f"/v1/schedules/{schedule['name']}"
-    jobs = f"/v1/jobs?tag=schedule:{schedule['name']}"
+    here = f"{mounted_at.get()}/v1/schedules/{schedule['name']}"
+    jobs = f"{mounted_at.get()}/v1/jobs?tag=schedule:{schedule['name']}"
     return {**schedule, "links": {"self": here, "jobs": jobs}}
 
 
@@ -65,7 +65,7 @@ async def put(context: Context, request: Request, who: Caller) -> Response:
     schedule, is_new = await _of(context, request, who).put(name, body, version=version)
     response = _shown(schedule, 201 if is_new else 200)
     if is_new:
-        response.headers["Location"] = f"/v1/schedules/{name}"
+        response.headers["Location"] = f"{mounted_at.get()}/v1/schedules/{name}"
     return response
 
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from importlib.resources import files
 from typing import Any, Final
+from urllib.parse import quote
 
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
@@ -16,7 +17,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from outlast.api import operate
-from outlast.api.codec import answer, problem
+from outlast.api.codec import answer, mounted_at, problem
 from outlast.api.context import Context
 from outlast.api.guard import Caller, guard_exposure, guard_scope, identify, is_loopback
 from outlast.api.openapi import document
@@ -63,10 +64,11 @@ class MethodError(OutlastError):
 class _Server:
     """One app's API, from its first request or its lifespan on."""
 
-    def __init__(self, app: Outlast, host: str) -> None:
+    def __init__(self, app: Outlast, host: str | None) -> None:
         self.app = app
         self.host = host
-        self.open_here = is_loopback(host)
+        # Where the address is not known, each request shows whether it came from this machine.
+        self.open_here = host is None or is_loopback(host)
         self.context: Context | None = None
         self._starting = asyncio.Lock()
 
@@ -75,19 +77,25 @@ class _Server:
         async with self._starting:
             if self.context is None:
                 await self.app.open()
-                guard_exposure(self.host, has_keys=bool(await self.app.ledger.docs("key")))
+                if self.host is not None:
+                    guard_exposure(self.host, has_keys=bool(await self.app.ledger.docs("key")))
                 self.context = Context(self.app)
+                self.app.before_close(self.stop)
             return self.context
+
+    async def stop(self) -> None:
+        """Let go of a ledger that is about to be closed."""
+        context, self.context = self.context, None
+        if context is not None:
+            await context.watch.close()
 
     @asynccontextmanager
     async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
         """Open the app for as long as the server runs."""
-        context = await self.start()
+        await self.start()
         try:
             yield
         finally:
-            self.context = None
-            await context.watch.close()
             await self.app.close()
 
 
@@ -119,6 +127,7 @@ class _Place:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = _Call(scope, receive, send)
+        mounted_at.set(quote(scope.get("root_path", "")))
         try:
             response = await self._respond(request)
         except OutlastError as error:
@@ -164,8 +173,8 @@ async def _openapi(context: Context, request: Request, who: Caller) -> Response:
 
 
 async def _page(context: Context, request: Request) -> Response:
-    path = request.url.path
-    name = request.path_params.get("file") or ("docs.html" if path == "/docs" else "index.html")
+    page = "docs.html" if request.scope["path"].endswith("/docs") else "index.html"
+    name = request.path_params.get("file") or page
     if name not in _PAGES:
         raise NotFoundError(f"there is no file {name!r:.80}")
     text = (files("outlast.api") / "static" / name).read_text("utf-8")
@@ -173,7 +182,8 @@ async def _page(context: Context, request: Request) -> Response:
 
 
 async def _missing(request: Request, _: Exception) -> Response:
-    return problem(NotFoundError(f"there is nothing at {request.url.path!r:.200}"), "/")
+    path = request.scope["path"]
+    return problem(NotFoundError(f"there is nothing at {path!r:.200}"), path)
 
 
 _PUBLIC: Final[dict[str, Public]] = {
@@ -186,10 +196,11 @@ _PUBLIC: Final[dict[str, Public]] = {
 _DOCUMENT: Final = Way("GET", "/openapi.json", "read", _openapi, "Any")
 
 
-def create(app: Outlast, *, host: str = "127.0.0.1") -> Starlette:
+def create(app: Outlast, *, host: str | None = None) -> Starlette:
     """Make the ASGI application of an app; it opens and closes it with its own lifespan.
 
-    `host` is the address that it will be served on: only on loopback may it do without keys.
+    `host` is the address that it will be served on: only on loopback may it do without keys. Where
+    that is not known, as in a mount, a request without a key must come from this machine itself.
     """
     server = _Server(app, host)
     places: dict[str, dict[str, Way]] = defaultdict(dict)

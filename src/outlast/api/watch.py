@@ -125,7 +125,7 @@ class Watch:
                 continue  # there was more than one page of it
             before = current.seq
             current = await self.change(current, quiet_s)
-            if current is not None and current.seq == before:
+            if current is not None and current.seq == before and not self.closing:
                 yield None
 
     async def follow_all(self, after: int, quiet_s: float) -> AsyncIterator[list[Event]]:

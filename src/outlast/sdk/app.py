@@ -1,6 +1,7 @@
 """The app: a registry of tasks and schedules, and the way to submit work to them."""
 
 import json
+import os
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -32,6 +33,7 @@ from outlast.sdk.schedules import Schedules, said_of
 from outlast.sdk.settings import Settings
 from outlast.sdk.submission import NO_OPTIONS, Options, new_job
 from outlast.sdk.task import Task, policy_of
+from outlast.sdk.web import Receive, Scope, Send, Web, web_of
 from outlast.system import CLOCK
 
 P = ParamSpec("P")
@@ -97,6 +99,10 @@ class Outlast:
         self._blobs: Blobs | None = None
         self.rules = Rulebook(self._configured, CLOCK)
         self._is_lent = False
+        self._opened_by = 0
+        self._inherited: list[Ledger] = []
+        self._web: Web | None = None
+        self._before_close: list[Callable[[], Awaitable[None]]] = []
         self.schedules = Schedules(self)
 
     @property
@@ -150,6 +156,11 @@ class Outlast:
 
     async def open(self, *, ledger: Ledger | None = None) -> "Outlast":
         """Open the ledger and bring its schema up to date; does nothing when it is open."""
+        if self._ledger is not None and self._opened_by != os.getpid() and not self._is_lent:
+            # A fork must not touch its parent's connections, not even to close them.
+            self._inherited.append(self._ledger)
+            self._ledger = None
+            self._before_close.clear()
         if self._ledger is None:
             opened = ledger or open_ledger(self.settings.ledger)
             try:
@@ -157,11 +168,17 @@ class Outlast:
             except BaseException:
                 await opened.close()
                 raise
-            self._ledger = opened
+            self._ledger, self._opened_by = opened, os.getpid()
         return self
+
+    def before_close(self, call: Callable[[], Awaitable[None]]) -> None:
+        """Let this happen once, when the app is closed but its ledger is still open."""
+        self._before_close.append(call)
 
     async def close(self) -> None:
         """Close the ledger."""
+        while self._before_close:
+            await self._before_close.pop()()
         if self._ledger is not None and not self._is_lent:
             ledger, self._ledger = self._ledger, None
             await ledger.close()
@@ -172,6 +189,16 @@ class Outlast:
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Be an ASGI application: the API and the dashboard, to be mounted in another one.
+
+        Under `app.mount("/jobs", this)` it opens with the first request; whoever mounts it closes
+        it with `async with` around the whole. Without API keys it answers this machine only.
+        """
+        if self._web is None:
+            self._web = web_of(self)
+        await self._web(scope, receive, send)
 
     @overload
     def task(self, fn: Callable[P, Awaitable[R]], /) -> TaskHandle[P, R]: ...

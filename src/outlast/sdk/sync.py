@@ -1,6 +1,7 @@
 """The façade for plain code (Django, Flask, scripts): a few verbs over a background loop."""
 
 import asyncio
+import os
 from collections.abc import (
     AsyncGenerator,
     AsyncIterator,
@@ -10,7 +11,7 @@ from collections.abc import (
     Iterator,
     Mapping,
 )
-from threading import Thread
+from threading import Lock, Thread
 from typing import Any, Protocol, Self, TypeVar
 
 from outlast.core.errors import OutlastError
@@ -26,50 +27,89 @@ class _Opened(Protocol):
     async def close(self) -> None: ...
 
 
-class _Background:
-    """An event loop in a thread of its own, for as long as the block runs."""
+class _Loop:
+    """An event loop in a thread of its own."""
 
-    def __enter__(self) -> Self:
+    def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
         self._thread = Thread(target=self._loop.run_forever, name="outlast-sync", daemon=True)
         self._thread.start()
-        try:
-            self._inner: _Opened = self.wait(self._open())
-        except BaseException:
-            self._stop()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        try:
-            self.wait(self._inner.close())
-        finally:
-            self._stop()
-
-    async def _open(self) -> _Opened:
-        raise NotImplementedError
-
-    def _stop(self) -> None:
-        self.wait(self._loop.shutdown_asyncgens())
-        self.wait(self._loop.shutdown_default_executor())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
 
     def wait(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine on the background loop and return its result.
-
-        What interrupts the wait (Ctrl-C) cancels the coroutine, too.
-        """
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()
         finally:
             future.cancel()
 
+    def stop(self) -> None:
+        self.wait(self._loop.shutdown_asyncgens())
+        self.wait(self._loop.shutdown_default_executor())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+class _Background:
+    """Opens on a loop in the background with the first use, and lasts as long as the process.
+
+    A fork has no threads of its parent's: it begins anew, and leaves alone what it inherited.
+    """
+
+    def __init__(self) -> None:
+        self._loops: dict[int, _Loop] = {}  # by process; those of other processes are only kept
+        self._locks: dict[int, Lock] = {}
+
+    def __enter__(self) -> Self:
+        self._ready()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end()
+
+    async def _open(self) -> _Opened:
+        raise NotImplementedError
+
+    def _ready(self) -> _Loop:
+        here = os.getpid()
+        with self._locks.setdefault(here, Lock()):
+            if here not in self._loops:
+                loop = _Loop()
+                try:
+                    self._inner = loop.wait(self._open())
+                except BaseException:
+                    loop.stop()
+                    raise
+                self._loops[here] = loop
+            return self._loops[here]
+
+    def _end(self) -> None:
+        loop = self._loops.pop(os.getpid(), None)
+        if loop is None:
+            return
+        try:
+            loop.wait(self._inner.close())
+        finally:
+            loop.stop()
+
+    def wait(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine on the background loop and return its result.
+
+        What interrupts the wait (Ctrl-C) cancels the coroutine, too.
+        """
+        try:
+            loop = self._ready()
+        except BaseException:
+            work.close()
+            raise
+        return loop.wait(work)
+
 
 class SyncOutlast(_Background):
-    """An app for code without an event loop; use it as a context manager.
+    """An app for code without an event loop.
+
+    It opens with its first use and needs no end; as a context manager it closes with its block.
+    Any thread may use it, and a fork gets connections of its own.
 
     >>> from tempfile import mkdtemp
     >>> app = Outlast(ledger=f"sqlite:///{mkdtemp()}/outlast.db")
@@ -82,6 +122,7 @@ class SyncOutlast(_Background):
     """
 
     def __init__(self, app: Outlast) -> None:
+        super().__init__()
         self._app = app
 
     async def _open(self) -> _Opened:
@@ -97,7 +138,7 @@ class SyncOutlast(_Background):
 
 
 class SyncClient(_Background):
-    """A `Client` for code without an event loop; use it as a context manager.
+    """A `Client` for code without an event loop; opened and closed as `SyncOutlast` is.
 
     It takes what `Client` takes and raises what that raises::
 
@@ -106,6 +147,7 @@ class SyncClient(_Background):
     """
 
     def __init__(self, url: str, **options: Any) -> None:
+        super().__init__()
         self._url = url
         self._options = options
 
