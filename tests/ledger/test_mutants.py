@@ -5,7 +5,7 @@ import test_laws as laws
 
 from outlast.core.errors import OutlastError
 from outlast.ledger.sqlite.statements import sql
-from outlast.testing import commit_laws, sole_laws
+from outlast.testing import commit_laws, record_laws, sole_laws
 from tests.ledger_fixtures import plant
 
 MUTANTS = {
@@ -59,6 +59,14 @@ MUTANTS = {
     "an intention in any state": (
         "sole_find", "status = :status", ":status IS NOT NULL",
         sole_laws.test_an_intention_is_free_again_when_its_job_has_left_the_states,
+    ),
+    "a prune that looks only at IDs": (
+        "prune_ids", "finished_at < :before", "finished_at < :before + 60000000",
+        record_laws.test_what_ended_anew_meanwhile_is_not_pruned,
+    ),
+    "tombstones for ever": (
+        "prune_docs", "lease_until <= :now", "lease_until <= :now AND 0",
+        record_laws.test_tombstones_and_uploads_go_when_their_time_is_over,
     ),
     "an event without its number": (
         "transition", "seq = seq + (:event <> '')", "seq = seq + 2",

@@ -14,7 +14,7 @@ from outlast.api.query import FILTERS, Problems, filter_of
 from outlast.core import transition
 from outlast.core.errors import ConflictError
 from outlast.core.job import Filter, JobRecord, Page, Transition
-from outlast.core.limits import PAGE_MAX
+from outlast.core.limits import ANY_TIME, PAGE_MAX
 from outlast.core.status import Status
 
 Change = Callable[[JobRecord], Transition | None]
@@ -58,7 +58,7 @@ async def retry(context: Context, request: Request, who: Caller) -> Response:
 async def forget(context: Context, request: Request, who: Caller) -> Response:
     """Forget a job that has ended, with its history and its files."""
     job = await context.job(request.path_params["id"], who)
-    pruned = await context.ledger.prune(0, 1, ids=[job.id])
+    pruned = await context.ledger.prune(ANY_TIME, 1, ids=[job.id])
     if not pruned.jobs:
         raise ConflictError(
             f"job {job.id} can't be forgotten: it is {job.status}", hint="cancel it first"

@@ -7,7 +7,7 @@ from pydantic_core import from_json
 from outlast.api.guard import Caller
 from outlast.api.overview import Overviews
 from outlast.api.watch import Watch
-from outlast.core.errors import GoneError, NotFoundError, OutlastError
+from outlast.core.errors import NotFoundError, OutlastError, gone
 from outlast.core.identity import is_uuid
 from outlast.core.job import JobRecord
 from outlast.core.limits import SECOND
@@ -91,6 +91,7 @@ class Context:
         (job,) = await self.ledger.get([job_id]) if is_uuid(job_id) else (None,)
         if job is not None and (who.tenant is None or job.tenant == who.tenant):
             return job
-        if job is None and who.tenant is None and await self.ledger.docs("tombstone", job_id):
-            raise GoneError(f"job {job_id} has ended and was removed")
+        for tombstone in await self.ledger.docs("tombstone", job_id) if job is None else ():
+            if who.tenant in {None, from_json(tombstone.doc).get("tenant")}:
+                raise gone(job_id)
         raise JobNotFoundError(f"there is no job {job_id!r:.80}")

@@ -12,7 +12,7 @@ from outlast.api.context import Context
 from outlast.api.guard import Caller
 from outlast.api.query import Problems, cursor_of, filter_of, number_of, page_of, wait_seconds
 from outlast.api.submit import poll_after
-from outlast.core.errors import ConflictError, GoneError
+from outlast.core.errors import ConflictError, gone
 from outlast.core.instant import to_rfc3339
 from outlast.core.job import Event, Filter, JobRecord
 from outlast.core.limits import SECOND
@@ -46,7 +46,7 @@ async def show(context: Context, request: Request, who: Caller) -> Response:
     if applied:
         after = await context.watch.settled(job, seconds, ended=given is None)
         if after is None:
-            raise GoneError(f"job {job.id} has ended and was removed")
+            raise gone(job.id)
         job = after
     headers = {"ETag": f'W/"{job.seq}"', "Cache-Control": "private, no-cache"}
     if applied:

@@ -12,17 +12,21 @@ from typing import Any, Final
 
 from pydantic_core import from_json
 
+from outlast.blobs import open_blobs
 from outlast.cli.output import clean
 from outlast.core.errors import OutlastError
 from outlast.core.fold import fold, of_row
 from outlast.core.instant import to_rfc3339
 from outlast.core.job import Doc, Event, Filter, Page
-from outlast.core.limits import LEASE_US, MINUTE, PAGE_MAX, SECOND
+from outlast.core.limits import DAY, LEASE_US, MINUTE, PAGE_MAX, SECOND
+from outlast.core.retention import Retention
 from outlast.core.schedule import KIND, from_doc
 from outlast.core.status import Status
 from outlast.ledger import Ledger
 from outlast.sdk.dead import fastest, recent_deaths
 from outlast.sdk.settings import Settings
+from outlast.system import CLOCK
+from outlast.upkeep.forget import Forgetting
 
 _OVERDUE_US: Final = MINUTE
 _SKEW_US: Final = 5 * SECOND
@@ -35,6 +39,10 @@ _MOUNTS: Final = Path("/proc/self/mounts")
 _NETWORK: Final = frozenset(
     {"9p", "ceph", "cifs", "fuse.sshfs", "glusterfs", "nfs", "nfs4", "smb3"}
 )
+_FILE_MAX: Final = 8 * _GIB
+_LATE_US: Final = DAY
+_BLOBS_MAX: Final = 10_000  # how many are looked at: a bucket can have any number
+_GARBAGE_MAX: Final = 100  # what has had its time is removed once an hour
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +183,49 @@ async def _growth(ledger: Ledger, now: int) -> str:
         for group in fastest(deaths)[:_NAMED]
     ]
     return f", {len(deaths)} in the last hour: {'; '.join(groups)}" if groups else ""
+
+
+async def of_history(ledger: Ledger, settings: Settings, now: int) -> Check:
+    """Look at how much is kept, and whether anybody forgets what need not be."""
+    size = _size_of((await ledger.check()).get("path"))
+    found = await ledger.find(Filter(status=Status.COMPLETED), Page(limit=1, ended_after=(0, 0)))
+    oldest = (found[0].finished_at or now) if found else now
+    kept = Retention.read(settings.retention)
+    longest = max((us for kind, us in kept.horizons() if kind == "completed"), default=None)
+    is_late = longest is not None and now - oldest > longest + _LATE_US
+    told = f"{size / 1024**2:.0f} MiB, the oldest completed job ended {to_rfc3339(oldest)[:10]}"
+    return Check(
+        "history",
+        not is_late and size <= _FILE_MAX,
+        told if found else f"{size / 1024**2:.0f} MiB, no job has ended yet",
+        "nobody forgets: start outlast worker APP"
+        if is_late
+        else "a large file is slow to back up: keep ended jobs for a shorter time (retention)",
+    )
+
+
+async def of_blobs(ledger: Ledger, settings: Settings) -> Check:
+    """Look at the files of jobs: how many, how large, and how many of them nothing refers to."""
+    blobs, kept = open_blobs(settings.blobs), Retention.read(settings.retention)
+    forgetting = Forgetting(ledger, blobs, kept, clock=CLOCK)
+    number = size = garbage = 0
+    async for portion in blobs.store.found():
+        number += len(portion)
+        size += sum(blob.size for blob in portion)
+        garbage += len(await forgetting.garbage(portion))
+        if number >= _BLOBS_MAX:
+            break
+    more = "at least " if number >= _BLOBS_MAX else ""
+    return Check(
+        "files",
+        garbage <= _GARBAGE_MAX,
+        f"{more}{number} files, {size / _GIB:.2f} GiB, {garbage} of them of no use any more",
+        "nobody sweeps: start outlast worker APP, which removes them within an hour",
+    )
+
+
+def _size_of(path: str | None) -> int:
+    return Path(path).stat().st_size if path else 0
 
 
 def _store(facts: dict[str, str]) -> Iterator[Check]:

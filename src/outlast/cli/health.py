@@ -8,7 +8,7 @@ from typing import Final
 import click
 
 from outlast.cli.backend import must_exist
-from outlast.cli.checks import Check, of_disks, of_ledger, of_program
+from outlast.cli.checks import Check, of_blobs, of_disks, of_history, of_ledger, of_program
 from outlast.cli.keys import with_ledger
 from outlast.cli.options import options
 from outlast.cli.output import show_json, show_table
@@ -82,9 +82,18 @@ async def _examine(settings: Settings, wait_us: int) -> list[Check]:
             return [*checks, Check("ledger", ok=False, detail=error.message, hint=hint)]
         ledger = open_ledger(settings.ledger)
         try:
-            checks += [check async for check in of_ledger(ledger, CLOCK.now_us(), wait_us)]
+            now = CLOCK.now_us()
+            checks += [check async for check in of_ledger(ledger, now, wait_us)]
+            checks += [await of_history(ledger, settings, now), await _of_blobs(ledger, settings)]
         finally:
             await ledger.close()
     except OutlastError as error:
         checks.append(Check("ledger", ok=False, detail=error.message, hint=error.hint))
     return checks
+
+
+async def _of_blobs(ledger: Ledger, settings: Settings) -> Check:
+    try:
+        return await of_blobs(ledger, settings)
+    except OutlastError as error:
+        return Check("files", ok=False, detail=error.message, hint=error.hint)

@@ -12,12 +12,15 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from outlast.blobs import open_blobs
 from outlast.core.errors import InvalidInputError, OutlastError
+from outlast.core.retention import Retention
 from outlast.ledger import open_ledger
 from outlast.ledger.sqlite.bell import meeting_place
 from outlast.sdk.settings import Settings
 from outlast.system import CLOCK, ENTROPY, new_id
 from outlast.upkeep.deathwatch import MARK, DeathWatch, kill_marked
+from outlast.upkeep.forget import Forgetting
 from outlast.upkeep.loop import Upkeep
 from outlast.worker.supervisor import SPEAKER, Child, Supervisor
 
@@ -59,6 +62,9 @@ async def _run(
     ledger = open_ledger(settings.ledger)
     await ledger.migrate()
     upkeep = Upkeep(ledger, clock=CLOCK, entropy=ENTROPY)
+    blobs = open_blobs(settings.blobs)
+    kept = Retention.read(settings.retention)
+    forgetting = Forgetting(ledger, blobs, kept, clock=CLOCK)
     folder = meeting_place(settings.ledger.removeprefix("sqlite:///"))
     watch = DeathWatch(folder, new_id(), ledger)
     watch.hold()
@@ -81,6 +87,7 @@ async def _run(
         loop.add_signal_handler(number, supervisor.stop)
     background = [
         asyncio.create_task(_for_ever(upkeep.run)),
+        asyncio.create_task(_for_ever(forgetting.run)),
         asyncio.create_task(_for_ever(watch.run)),
         asyncio.create_task(_announce(ledger, supervisor, settings, ready, api=api, worker=worker)),
     ]

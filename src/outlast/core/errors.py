@@ -234,3 +234,8 @@ class WaitTimeoutError(OutlastError):
     code = "wait-timeout"
     retryable = True
     exit_code = 9
+
+
+def gone(job_id: str) -> GoneError:
+    """Say that a job was there, and is no more."""
+    return GoneError(f"job {job_id} has ended and was removed", hint="see the retention settings")

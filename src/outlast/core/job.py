@@ -188,6 +188,8 @@ class Page:
     limit: int = 50
     after: int | None = None
     oldest_first: bool = False
+    # Instead: ended jobs in the order of their ends, after this instant and this number.
+    ended_after: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,3 +259,4 @@ class Pruned:
     jobs: int = 0
     keys: int = 0
     ids: tuple[str, ...] = field(default=())
+    docs: int = 0  # tombstones and uploads whose time was over

@@ -42,6 +42,7 @@ PAGE_DEFAULT: Final = 50
 WAIT_SECONDS_MAX: Final = 60
 NOTIFY_MAX: Final = 10
 
+ANY_TIME: Final = 2**62  # later than any instant
 TOMBSTONE_TTL_US: Final = 30 * DAY  # how long a pruned job is answered with "gone"
 UPLOAD_TTL_US: Final = DAY  # how long an upload waits for its job
 LINK_SECONDS: Final = 600  # how long a signed URL is good

@@ -25,6 +25,7 @@ from outlast.core.job import (
     Want,
     lease_of,
 )
+from outlast.core.limits import TOMBSTONE_TTL_US
 from outlast.core.ports import Clock
 from outlast.core.status import Status
 from outlast.core.unique import Sole
@@ -306,26 +307,24 @@ class MemoryLedger:
         self, before: int, limit: int, *, ids: Sequence[str] | None = None, now: int | None = None
     ) -> Pruned:
         moment = self._now(now)
-        ended = [
-            (row.finished_at, row.number, row.id)
-            for row in self._jobs.values()
-            if row.finished_at is not None
-        ]
-        if ids is None:
-            gone = sorted(place for place in ended if place[0] < before)[:limit]
-        else:
-            gone = sorted(place for place in ended if place[2] in ids)
-        names = tuple(job_id for _, _, job_id in gone)
-        for job_id in names:
-            del self._jobs[job_id]
-            self._discarded.discard(job_id)
-            await self.put("tombstone", job_id, "{}", now=moment)
+        over = rows.ended(list(self._jobs.values()), (0, 0))
+        over = [row for row in over if (row.finished_at or 0) < before]
+        gone = [row for row in over if ids is None or row.id in ids][:limit]
+        names = tuple(row.id for row in gone)
+        for row in gone:
+            del self._jobs[row.id]
+            self._discarded.discard(row.id)
+            tombstone = json.dumps({"tenant": row.tenant})
+            await self.put("tombstone", row.id, tombstone, ttl_us=TOMBSTONE_TTL_US, now=moment)
         self._events = [event for event in self._events if event.job_id not in names]
-        over = sorted((k.expires_at, *at) for at, k in self._keys.items() if k.expires_at <= moment)
-        for _, tenant, key in over[:limit]:
+        keys = sorted((k.expires_at, *at) for at, k in self._keys.items() if k.expires_at <= moment)
+        for _, tenant, key in keys[:limit]:
             del self._keys[tenant, key]
             self._bell.ring()
-        return Pruned(len(names), len(over[:limit]), names)
+        docs = rows.passed(self._docs.values(), moment)[:limit]
+        for doc in docs:
+            await self.put(doc.kind, doc.key, None)
+        return Pruned(len(names), len(keys[:limit]), names, len(docs))
 
     # Reading -------------------------------------------------------------------------------------
 
@@ -334,6 +333,8 @@ class MemoryLedger:
 
     async def find(self, where: Filter, page: Page) -> list[JobRecord]:
         found = self._matching(where)
+        if page.ended_after is not None:
+            return rows.ended(found, page.ended_after)[: page.limit]
         if not page.oldest_first:
             found.reverse()
         if page.after is not None:

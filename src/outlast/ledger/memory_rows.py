@@ -1,15 +1,18 @@
 """What the reference ledger knows of one row: how it starts, changes, matches, and is leased."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import TypeVar
 
-from outlast.core.job import Filter, JobRecord, Moment, NewJob, Transition
+from outlast.core.job import Doc, Filter, JobRecord, Moment, NewJob, Transition
+from outlast.core.limits import ANY_TIME
 from outlast.core.status import UNSTARTED, Status
 
 T = TypeVar("T")
 
 _BACK = frozenset({Status.SCHEDULED, Status.PENDING, Status.WAITING})
+_PASSING = frozenset({"tombstone", "upload"})
 _UNSTARTED = frozenset({Status.SCHEDULED, Status.PENDING})
 
 
@@ -106,6 +109,24 @@ def _with_artifact(artifacts: str, artifact: str | None) -> str:
     new = json.loads(artifact)
     kept = [old for old in json.loads(artifacts) if old["name"] != new["name"]]
     return json.dumps([*kept, new])
+
+
+def ended(found: list[JobRecord], after: tuple[int, int]) -> list[JobRecord]:
+    """Return those that have ended, in the order of their ends, after a place in it."""
+    placed = sorted(
+        ((row.finished_at, row.number), row) for row in found if row.finished_at is not None
+    )
+    return [row for at, row in placed if at > after]
+
+
+def passed(docs: Iterable[Doc], now: int) -> list[Doc]:
+    """Return the records that are forgotten when their time is over, as it is, oldest first."""
+    over = [doc for doc in docs if doc.kind in _PASSING and _ends(doc) <= now]
+    return sorted(over, key=lambda doc: (_ends(doc), doc.kind, doc.key))
+
+
+def _ends(doc: Doc) -> int:
+    return ANY_TIME if doc.lease_until is None else doc.lease_until
 
 
 def place(row: JobRecord) -> tuple[int, int]:

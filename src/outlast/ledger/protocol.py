@@ -95,7 +95,10 @@ class Ledger(Protocol):
     async def prune(
         self, before: int, limit: int, *, ids: Sequence[str] | None = None, now: int | None = None
     ) -> Pruned:
-        """Forget up to `limit` jobs that ended before this instant (or these IDs), with history."""
+        """Forget up to `limit` jobs that ended before this instant (of these IDs), with history.
+
+        Leaves a tombstone each; forgets as many keys, tombstones and uploads past their time.
+        """
         ...
 
     async def get(self, ids: Sequence[str]) -> list[JobRecord | None]:

@@ -16,6 +16,7 @@ from outlast.core.errors import (
     JobFailedError,
     NotFoundError,
     WaitTimeoutError,
+    gone,
 )
 from outlast.core.job import Event, JobRecord
 from outlast.core.limits import SECOND, SWEEP_US
@@ -59,9 +60,11 @@ class Handle:
         return f"<Handle {self.id}>"
 
     async def record(self) -> JobRecord:
-        """Return the job's row; raise NotFoundError when there is none."""
+        """Return the job's row; raise NotFoundError when there is none, GoneError where one was."""
         (job,) = await self._app.ledger.get([self.id])
         if job is None:
+            if await self._app.ledger.docs("tombstone", self.id):
+                raise gone(self.id)
             raise NotFoundError(f"there is no job {self.id}")
         return job
 

@@ -10,6 +10,7 @@ from outlast.core.errors import InvalidInputError
 from outlast.core.instant import duration_us
 from outlast.core.limits import PAYLOAD_BYTES_MAX, SECOND
 from outlast.core.queue import QueueRules, check_queue_name
+from outlast.core.retention import Retention
 from outlast.sdk.config import ConfigFile, read_config
 
 _LISTS: Final = frozenset({"queues"})
@@ -30,6 +31,7 @@ class Settings:
     grace: float = 30.0  # seconds that a stopping worker gives its running jobs
     max_payload: int = PAYLOAD_BYTES_MAX  # bytes of one job's arguments, result or step result
     cgroup: str = "auto"  # around isolated jobs; or off, or the folder of a delegated cgroup v2
+    retention: Mapping[str, Any] = field(default_factory=dict)  # see `core.retention`
     config: str | None = None
     queue_settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
@@ -138,11 +140,17 @@ def _seconds(value: Any) -> float:
     return duration_us(_number(value), field="value") / SECOND
 
 
+def _retention(value: Any) -> Mapping[str, Any]:
+    Retention.read(value)
+    return dict(value)
+
+
 _READERS: Final[dict[str, Callable[[Any], Any]]] = {
     "queues": _names,
     "port": _port,
     "concurrency": _whole,
     "processes": _whole,
     "max_payload": _whole,
+    "retention": _retention,
     "grace": _seconds,
 }

@@ -169,7 +169,9 @@ async def _pages(ledger: Ledger, where: Filter, page: Page) -> list[JobRecord]:
     # Bounded, because a ledger under test may give the same page again and again.
     while len(found) < 2 * _JOBS_MAX and (records := await ledger.find(where, page)):
         found += map(_plain, records)
-        page = replace(page, after=records[-1].number)
+        last = records[-1]
+        place = None if page.ended_after is None else (last.finished_at or 0, last.number)
+        page = replace(page, after=last.number, ended_after=place)
     return found
 
 
@@ -332,7 +334,9 @@ class Differential(RuleBasedStateMachine):
         )
         leave = WORKER.map(lambda name: methodcaller("put", "worker", name, None, now=now))
         prune = PASSED.map(lambda ago: methodcaller("prune", now - ago, n % 3 + 1, now=now))
-        forget = st.just(methodcaller("prune", 0, 1, ids=[job_id(n)], now=now))
+        forget = PASSED.map(
+            lambda ago: methodcaller("prune", now - ago, 1, ids=[job_id(n)], now=now)
+        )
         return st.one_of(pause, pause, leave, prune, forget)
 
     @rule(where=WHERE, limit=st.integers(1, 4), oldest=st.booleans())
@@ -340,6 +344,7 @@ class Differential(RuleBasedStateMachine):
         """Page through a list from end to end, and count it in each way."""
         chosen = Filter(**where)
         self.both(lambda to: _pages(to, chosen, Page(limit, oldest_first=oldest)))
+        self.both(lambda to: _pages(to, chosen, Page(limit, ended_after=(0, 0))))
         for by in ("", "queue", "error"):
             self.both(methodcaller("count", chosen, by))
 

@@ -6,7 +6,7 @@ import json
 
 from outlast.core import transition as tr
 from outlast.core.job import Filter, Page, Pruned
-from outlast.core.limits import HOUR
+from outlast.core.limits import HOUR, TOMBSTONE_TTL_US
 from outlast.core.status import Status
 from outlast.ledger.protocol import Ledger
 from outlast.testing.scene import (
@@ -242,25 +242,67 @@ async def test_what_lives_is_never_pruned(ledger: Ledger) -> None:
     await submit(ledger, job(2), job(3, delay_us=5))
 
     assert await ledger.prune(NOW + HOUR, 10, now=NOW) == Pruned()
-    assert await ledger.prune(0, 10, ids=job_ids(1, 2, 3, 4), now=NOW) == Pruned()
+    assert await ledger.prune(NOW + HOUR, 10, ids=job_ids(1, 2, 3, 4), now=NOW) == Pruned()
     assert ids(await rows(ledger)) == job_ids(1, 2, 3)
 
 
-async def test_pruning_by_id_forgets_these_whatever_their_age(ledger: Ledger) -> None:
+async def test_pruning_by_id_forgets_these_alone(ledger: Ledger) -> None:
     leases = await held(ledger, job(1), job(2), job(3))
     await apply(ledger, *(tr.completed(lease, "1") for lease in leases[:2]))
 
-    pruned = await ledger.prune(0, 10, ids=job_ids(3, 2), now=NOW)
+    pruned = await ledger.prune(NOW + 1, 10, ids=job_ids(3, 2), now=NOW)
 
     assert pruned.ids == (job_id(2),)
     assert ids(await rows(ledger)) == job_ids(1, 3)
+
+
+async def test_what_ended_anew_meanwhile_is_not_pruned(ledger: Ledger) -> None:
+    (lease,) = await held(ledger, job(1))
+    await apply(ledger, tr.cancelled(lease, "x"))
+    await apply(ledger, tr.redriven(job_id(1), Status.CANCELLED), now=NOW + 5)
+    (again,) = await claim(ledger, now=NOW + 5)
+    await apply(ledger, tr.completed(again, "1"), now=NOW + 5)
+
+    assert await ledger.prune(NOW + 5, 10, ids=job_ids(1), now=NOW + 5) == Pruned()
+    assert (await ledger.prune(NOW + 6, 10, ids=job_ids(1), now=NOW + 6)).jobs == 1
+
+
+async def test_ended_jobs_are_listed_in_the_order_of_their_ends(ledger: Ledger) -> None:
+    leases = await held(ledger, *(job(n) for n in range(5)))
+    for after, n in enumerate((3, 0, 2)):
+        await apply(ledger, tr.completed(leases[n], "1"), now=NOW + after)
+    await apply(ledger, tr.cancelled(leases[1], "x"), now=NOW)
+
+    listed = await ledger.find(Filter(), Page(limit=10, ended_after=(0, 0)))
+    assert ids(listed) == job_ids(1, 3, 0, 2)
+    assert ids(await ledger.find(Filter(), Page(limit=1, ended_after=(0, 0)))) == job_ids(1)
+    place = (NOW, listed[0].number)
+    assert ids(await ledger.find(Filter(), Page(limit=10, ended_after=place))) == job_ids(3, 0, 2)
+    done = Filter(status=Status.COMPLETED)
+    assert ids(await ledger.find(done, Page(limit=2, ended_after=(0, 0)))) == job_ids(3, 0)
+
+
+async def test_tombstones_and_uploads_go_when_their_time_is_over(ledger: Ledger) -> None:
+    (lease,) = await held(ledger, job(1, tenant="t"))
+    await apply(ledger, tr.completed(lease, "1"))
+    await ledger.prune(NOW + 1, 10, now=NOW)
+    await ledger.put("upload", "u", "{}", ttl_us=HOUR, now=NOW)
+    await ledger.put("queue", "q", "{}", ttl_us=1, now=NOW)
+    (tombstone,) = await ledger.docs("tombstone")
+
+    assert json.loads(tombstone.doc) == {"tenant": "t"}
+    assert tombstone.lease_until == NOW + TOMBSTONE_TTL_US
+    assert (await ledger.prune(0, 10, now=NOW + HOUR - 1)).docs == 0
+    assert (await ledger.prune(0, 10, now=NOW + HOUR)).docs == 1
+    assert (await ledger.prune(0, 10, now=NOW + TOMBSTONE_TTL_US)).docs == 1
+    assert [len(await ledger.docs(kind)) for kind in ("tombstone", "upload", "queue")] == [0, 0, 1]
 
 
 async def test_a_pruned_number_never_comes_back(ledger: Ledger) -> None:
     (lease,) = await held(ledger, job(1))
     await apply(ledger, tr.completed(lease, "1"))
     last = (await ledger.history(None))[-1].position
-    await ledger.prune(0, 1, ids=job_ids(1), now=NOW)
+    await ledger.prune(NOW + 1, 1, ids=job_ids(1), now=NOW)
 
     await submit(ledger, job(2))
 

@@ -142,7 +142,7 @@ async def test_a_key_is_forgotten_after_its_time_and_not_before(ledger: Ledger) 
 
 async def test_a_key_outlives_the_end_of_its_job(ledger: Ledger) -> None:
     await submit(ledger, job(1, key="k", key_ttl_us=100))
-    await ledger.prune(NOW + 50, 10, ids=job_ids(1), now=NOW + 50)
+    await ledger.prune(NOW + 51, 10, ids=job_ids(1), now=NOW + 50)
 
     (again,) = await submit(ledger, job(2, key="k"), now=NOW + 50)
 

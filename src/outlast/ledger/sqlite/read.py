@@ -110,7 +110,11 @@ def find(db: apsw.Connection, where: Filter, page: Page) -> list[JobRecord]:
     parts = fragments("find")
     order = "oldest" if page.oldest_first else "newest"
     clauses, binds = _where(where)
-    if page.after is not None:
+    if page.ended_after is not None:
+        order = "ended"
+        clauses.append(parts["after:ended"])
+        binds["ended_at"], binds["ended_number"] = page.ended_after
+    elif page.after is not None:
         clauses.append(parts[f"after:{order}"])
         binds["after"] = page.after
     statement = _join(parts["select"], clauses, parts[f"order:{order}"])

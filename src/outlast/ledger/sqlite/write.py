@@ -7,6 +7,7 @@ from typing import Any, Final
 import apsw
 
 from outlast.core.job import Lease, Pruned, Transition, Verdict, Want
+from outlast.core.limits import TOMBSTONE_TTL_US
 from outlast.core.status import TERMINAL, Status
 from outlast.ledger.sqlite.connection import one, rows
 from outlast.ledger.sqlite.statements import sql
@@ -215,14 +216,17 @@ def put(
 def prune(
     db: apsw.Connection, before: int, limit: int, ids: Sequence[str] | None, now: int
 ) -> Pruned:
-    """Forget ended jobs and their history, leaving a tombstone each, and keys past their time."""
+    """Forget ended jobs, leaving a tombstone each, and what else has had its time."""
     if ids is None:
         gone = rows(db, sql("prune_jobs"), {"before": before, "limit": limit})
     else:
-        gone = rows(db, sql("prune_ids"), {"ids": json.dumps(list(ids))})
+        binds = {"ids": json.dumps(list(ids)), "before": before, "limit": limit}
+        gone = rows(db, sql("prune_ids"), binds)
     gone.sort(key=lambda row: (row[2], row[0]))
     db.executemany(sql("prune_events"), [(row[0],) for row in gone])
     for row in gone:
-        put(db, ("tombstone", row[1], "{}"), None, None, now)
+        tombstone = json.dumps({"tenant": row[3]})
+        put(db, ("tombstone", row[1], tombstone), None, TOMBSTONE_TTL_US, now)
     keys = len(rows(db, sql("prune_keys"), {"now": now, "limit": limit}))
-    return Pruned(len(gone), keys, tuple(row[1] for row in gone))
+    docs = len(rows(db, sql("prune_docs"), {"now": now, "limit": limit}))
+    return Pruned(len(gone), keys, tuple(row[1] for row in gone), docs)

@@ -63,6 +63,10 @@ discarded = :discarded
 number < :after
 -- name: after:oldest
 number > :after
+-- name: after:ended
+finished_at IS NOT NULL AND (finished_at, number) > (:ended_at, :ended_number)
+-- name: order:ended
+ORDER BY finished_at, number LIMIT :limit
 -- name: order:newest
 ORDER BY number DESC LIMIT :limit
 -- name: order:oldest

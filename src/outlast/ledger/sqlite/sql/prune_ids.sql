@@ -1,2 +1,4 @@
-DELETE FROM job WHERE id IN (SELECT value FROM json_each(:ids)) AND finished_at IS NOT NULL
-RETURNING number, id, finished_at
+DELETE FROM job WHERE number IN (
+  SELECT number FROM job WHERE id IN (SELECT value FROM json_each(:ids)) AND finished_at < :before
+  ORDER BY finished_at, number LIMIT :limit)
+RETURNING number, id, finished_at, tenant
