@@ -11,7 +11,7 @@ import pytest
 
 from outlast.core import transition
 from outlast.core.job import NewJob, Want
-from outlast.core.limits import HOUR, LEASE_US, MINUTE
+from outlast.core.limits import DAY, HOUR, LEASE_US, MINUTE
 from outlast.core.retry import DEFAULT_BACKOFF
 from outlast.core.schedule import Schedule, to_doc
 from outlast.system import CLOCK, new_id
@@ -220,3 +220,29 @@ def test_a_log_that_does_not_shrink_is_found(examined, url, tmp_path):
     os.truncate(log, 1024**3)  # sparse: it takes no room
 
     assert "1024 MiB" in examined(1)["log"]
+
+
+def test_history_that_nobody_forgets_is_found(examined, url, worker):
+    async def end(ledger):
+        long_ago = CLOCK.now_us() - 32 * DAY
+        await ledger.insert([NewJob(id=new_id(), task="t")], now=long_ago)
+        (lease,) = await ledger.claim(Want("alive", ("default",), 1), now=long_ago)
+        await ledger.commit([transition.completed(lease, "1")], now=long_ago)
+
+    using(url, end)
+
+    assert examined(1)["history"].endswith("nobody forgets: start outlast worker APP")
+
+
+def test_files_that_nobody_sweeps_are_found(examined, tmp_path, worker, put):
+    put("completed")
+    for _ in range(101):
+        owner, blob = new_id(), new_id()
+        folder = tmp_path / "files" / owner[-2:] / owner
+        folder.mkdir(parents=True)
+        (folder / blob).write_bytes(b"x")
+        os.utime(folder / blob, (0, 0))
+
+    told = examined(1, arguments=("--blobs", str(tmp_path / "files")))
+
+    assert "101 of them of no use" in told["files"]

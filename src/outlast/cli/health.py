@@ -41,8 +41,10 @@ async def migrate(ledger: Ledger, as_json: bool) -> None:
     metavar="DURATION",
     help="How long a job may wait for a worker.",
 )
-@options("ledger", "config", "json")
-def doctor(ledger: str | None, config: str | None, max_wait: str, as_json: bool) -> int:
+@options("ledger", "blobs", "config", "json")
+def doctor(
+    ledger: str | None, blobs: str | None, config: str | None, max_wait: str, as_json: bool
+) -> int:
     r"""Check the installation and the ledger; exit with 1 when something is wrong.
 
     Changes nothing. Looks for a damaged or old ledger, a full disk, a wrong clock, queues that no
@@ -53,7 +55,7 @@ def doctor(ledger: str | None, config: str | None, max_wait: str, as_json: bool)
     outlast doctor
     outlast doctor --max-wait 1m --json | jq '.checks[] | select(.ok | not)'
     """
-    settings = Settings.load(ledger=ledger, config=config)
+    settings = Settings.load(ledger=ledger, blobs=blobs, config=config)
     wait_us = duration_us(max_wait, field="--max-wait")
     checks = asyncio.run(_examine(settings, wait_us))
     well = all(check.ok for check in checks)

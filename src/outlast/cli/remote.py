@@ -95,7 +95,7 @@ class HttpBackend:
     async def submit(self, body: Mapping[str, Any], key: str | None) -> Doc:
         """Submit a job; raise what the server's problem document names."""
         given = {**body, **({"idempotency_key": key} if key else {})}
-        return await self._call("POST", "/v1/jobs", body=given)
+        return await self._call("POST", "/v1/jobs", body=await self._http.lightened(given))
 
     async def schedules(self) -> list[Doc]:
         found: list[Doc] = (await self._call("GET", "/v1/schedules"))["schedules"]

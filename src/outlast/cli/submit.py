@@ -78,7 +78,9 @@ async def _submitted(
     from outlast.sdk.submission import NO_OPTIONS, Options, new_job
 
     app = load_app(where)
-    app.configure(Settings.load(ledger=target["ledger"], config=target["config"]))
+    app.configure(
+        Settings.load(ledger=target["ledger"], blobs=target["blobs"], config=target["config"])
+    )
     known = app.registered(task)
     chosen = Options(**said) if said else NO_OPTIONS
     new = new_job(known, args, chosen)
@@ -129,7 +131,7 @@ async def _ended(backend: Backend, job_id: str, within_s: float | None, *, as_js
 @click.option("--idempotency-key", metavar="TEXT", help="Submitted again, it is the same job.")
 @click.option("--wait", is_flag=True, help="Wait for the end; print the result.")
 @click.option("--within", metavar="DURATION", help="With --wait: how long (exit code 9).")
-@options("ledger", "config", "key", "json")
+@options("ledger", "blobs", "config", "key", "json")
 def submit(
     app: str,
     task: str,
@@ -150,7 +152,7 @@ def submit(
     outlast submit app.py report user_id=1 month=2026-11 --wait
     outlast submit http://127.0.0.1:8000 report user_id=1 --idempotency-key u1-2026-11
     """
-    target = {name: given.pop(name) for name in ("ledger", "config", "key")}
+    target = {name: given.pop(name) for name in ("ledger", "blobs", "config", "key")}
     args = read_args([*arguments, *more])
     said = {name: value for name, value in given.items() if value not in (None, ())}
     if "tags" in said:

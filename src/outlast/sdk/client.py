@@ -122,7 +122,7 @@ class Client:
         *,
         hold_s: int = 0,
     ) -> Answer:
-        body = await self._lightened(
+        body = await self._http.lightened(
             _entry({"task": task, "args": args or {}, "key": key, **options})
         )
         headers = {"Prefer": f"wait={hold_s}"} if hold_s else {}
@@ -140,7 +140,7 @@ class Client:
         one request's worth is sent in several. With `atomic` all are stored or none: then it must
         fit into one, and what is wrong raises InvalidInputError.
         """
-        entries = [await self._lightened(_entry(job)) for job in jobs]
+        entries = [await self._http.lightened(_entry(job)) for job in jobs]
         requests = list(_requests(entries))
         if atomic and len(requests) > 1:
             raise InvalidInputError(
@@ -159,15 +159,6 @@ class Client:
                 for entry in answer.document["jobs"]
             ]
         return made
-
-    async def _lightened(self, entry: dict[str, Any]) -> dict[str, Any]:
-        """Send arguments that are too large for a request before it, on their own."""
-        if len(to_body(entry)) + _BATCH_FRAME_BYTES <= BODY_BYTES_MAX:
-            return entry
-        answer = await self._http.call(
-            "POST", "/v1/blobs", body=to_body(entry.get("args")), safe=True
-        )
-        return {**entry, "args": {"$blob": answer.document["blob"]}}
 
     def handle(self, job_id: str) -> "RemoteHandle":
         """Return a handle on a job submitted earlier."""

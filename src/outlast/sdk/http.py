@@ -26,10 +26,11 @@ from outlast.core.errors import (
     UnavailableError,
 )
 from outlast.core.instant import retry_after_us
-from outlast.core.limits import MILLISECOND, SECOND
+from outlast.core.limits import BODY_BYTES_MAX, MILLISECOND, SECOND
 from outlast.core.retry import Backoff
 from outlast.system import CLOCK, ENTROPY
 
+_FRAME_BYTES: Final = 64  # what a batch has around its jobs, and more
 _SILENCE_S: Final = 45.0  # a live stream says something every 15 s
 _BACKOFF: Final = Backoff(base_us=200 * MILLISECOND, cap_us=5 * SECOND)
 _BY_STATUS: Final[dict[int, type[OutlastError]]] = {
@@ -170,6 +171,13 @@ class Http:
                     raise refused.error from refused.error.__cause__
                 await asyncio.sleep(pause / SECOND)
         raise AssertionError("counting has no end")  # pragma: no cover
+
+    async def lightened(self, job: dict[str, Any]) -> dict[str, Any]:
+        """Send arguments that are too large for a request before it, on their own."""
+        if len(to_body(job)) + _FRAME_BYTES <= BODY_BYTES_MAX:
+            return job
+        answer = await self.call("POST", "/v1/blobs", body=to_body(job.get("args")), safe=True)
+        return {**job, "args": {"$blob": answer.document["blob"]}}
 
     async def _once(self, method: str, path: str, request: dict[str, Any]) -> Answer:
         try:
