@@ -197,3 +197,57 @@ async def deaf(folder: str) -> None:
     while True:
         with suppress(asyncio.CancelledError):
             await asyncio.Event().wait()
+
+
+class Untellable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no text for you")
+
+    __repr__ = __str__
+
+
+class Panic(BaseException):
+    """As extension modules raise, which are no Exception."""
+
+
+class Enrolment(Exception):
+    course = described = response = "algebra"  # names that mean something to Outlast as well
+
+
+class Teapot(Exception):
+    def __init__(self, *args: object) -> None:
+        super().__init__(*args)
+        self.status = ["I'm a teapot"]
+
+
+RUDE: dict[str, BaseException] = {
+    "text": Untellable(),
+    "panic": Panic("index out of bounds"),
+    "panics": BaseExceptionGroup("several", [Panic("one")]),
+    "interrupt": KeyboardInterrupt(),
+    "exit": SystemExit(3),
+    "closed": GeneratorExit(),
+    "cancelled": asyncio.CancelledError(),
+    "names": Enrolment("is full"),
+    "status": Teapot("short and stout"),
+}
+
+
+@app.task(retries=1, backoff=AT_ONCE)
+async def rude(how: str) -> None:
+    raise RUDE[how]
+
+
+@app.task(retries=1, backoff=AT_ONCE)
+def rude_in_a_thread(how: str) -> None:
+    raise RUDE[how]
+
+
+@app.task(retries=1, backoff=AT_ONCE, isolation="process")
+async def rude_alone(how: str) -> None:
+    raise RUDE[how]
+
+
+@app.task(retries=1, backoff=Backoff.by(lambda attempt: [][attempt]))
+async def rude_curve() -> None:
+    raise ValueError("the first error")

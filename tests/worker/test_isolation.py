@@ -200,3 +200,12 @@ def is_there(path):
 
 async def is_so(true):
     return true()
+
+
+@pytest.mark.parametrize("how", ["text", "panic", "interrupt", "exit", "cancelled"])
+async def test_whatever_an_isolated_task_raises_is_its_own_failure(app, working, how):
+    async with working():
+        error, row = await fails(app, await jobs.rude_alone.submit(how))
+
+    assert error["type"] in {type(jobs.RUDE[how]).__name__, "RuntimeError"}
+    assert (row.attempt, row.lost) == (2, 0)

@@ -114,3 +114,30 @@ async def test_jobs_run_beside_each_other(app, working):
                 async for event in handle.events():
                     if event.type == "started":
                         break
+
+
+@pytest.mark.parametrize("how", jobs.RUDE)
+@pytest.mark.parametrize("task", [jobs.rude, jobs.rude_in_a_thread])
+async def test_whatever_a_task_raises_is_its_own_failure(app, working, task, how):
+    handle = await task.submit(how)
+
+    async with working():
+        with pytest.raises(JobFailedError) as caught:
+            await handle.result(timeout=10)
+
+    error = caught.value.facts["error"]
+    assert error["attempt"] == (await handle.record()).attempt == 2
+    assert error["type"] in {type(jobs.RUDE[how]).__name__, "RuntimeError"}
+
+
+async def test_a_backoff_that_raises_gives_way_to_the_default_one(app, working):
+    handle = await jobs.rude_curve.submit()
+
+    async with working():
+        async for event in handle.events():
+            if event.type == "retrying":
+                break
+
+    error = (await handle.status()).error
+    assert error["message"] == "the first error"
+    assert "its backoff raised IndexError" in error["hint"]

@@ -2,6 +2,7 @@
 
 import re
 import traceback
+from collections.abc import Callable
 from hashlib import sha256
 from typing import Final
 
@@ -11,14 +12,17 @@ from outlast.core.limits import ERROR_MESSAGE_CHARS_MAX, TRACEBACK_CHARS_MAX
 _VARYING: Final = re.compile(r"0x[0-9a-fA-F]+|[0-9a-f]{8}-[0-9a-f-]{27}|\d+")
 
 
-def describe(error: BaseException, *, attempt: int, at: str, retryable: bool) -> dict[str, object]:
+def describe(
+    error: BaseException, *, attempt: int, at: str, retryable: bool, hint: str | None = None
+) -> dict[str, object]:
     """Describe an exception for the ledger: type, message, traceback and a fingerprint.
 
-    What became of a process is told in facts too, which are JSON.
+    What became of a process is told in facts too, which are JSON. Never raises, whatever the
+    exception's own code does.
     """
     name = type(error).__name__
-    message = _clean(str(error), ERROR_MESSAGE_CHARS_MAX)
-    trace = "".join(traceback.format_exception(error))
+    message = text_of(error)
+    trace = _said(lambda: "".join(traceback.format_exception(error)))
     facts = error.facts if isinstance(error, CrashedError | CommandError) else {}
     return {
         "type": name,
@@ -29,7 +33,17 @@ def describe(error: BaseException, *, attempt: int, at: str, retryable: bool) ->
         "fingerprint": fingerprint(name, message),
         "traceback": _clean(trace[-TRACEBACK_CHARS_MAX:], TRACEBACK_CHARS_MAX),
         **({"facts": dict(facts)} if facts else {}),
+        **({"hint": hint} if hint else {}),
     }
+
+
+def text_of(error: BaseException) -> str:
+    """Return an exception's message, cut to its bound.
+
+    >>> text_of(ValueError("row 17"))
+    'row 17'
+    """
+    return _clean(_said(lambda: str(error)), ERROR_MESSAGE_CHARS_MAX)
 
 
 def fingerprint(name: str, message: str) -> str:
@@ -39,6 +53,13 @@ def fingerprint(name: str, message: str) -> str:
     True
     """
     return sha256(f"{name}:{_VARYING.sub('#', message)}".encode()).hexdigest()[:12]
+
+
+def _said(say: Callable[[], str]) -> str:
+    try:
+        return say()
+    except BaseException as fault:  # noqa: BLE001 - the exception's own code can raise anything
+        return f"it can't be told: its own text raised {type(fault).__name__}"
 
 
 def _clean(text: str, limit: int) -> str:

@@ -132,6 +132,7 @@ class Course:
     backoff: Backoff = DEFAULT_BACKOFF
     after_us: int | None = None  # instead of the backoff
     counts: bool = True
+    hint: str | None = None  # why it is another one than was asked for
 
 
 def course(error: BaseException, rules: Rules, backoff: Backoff, now_us: int) -> Course:
@@ -169,7 +170,7 @@ def course(error: BaseException, rules: Rules, backoff: Backoff, now_us: int) ->
 def _asked_by_http(error: BaseException, now_us: int) -> int | None:
     response: Any = getattr(error, "response", error)
     status = getattr(response, "status_code", getattr(response, "status", None))
-    if status not in _HTTP_WAITS:
+    if not isinstance(status, int) or status not in _HTTP_WAITS:
         return None
     try:
         said = response.headers.get("retry-after")

@@ -47,8 +47,9 @@ async def in_thread(
         try:
             result = call()
         except BaseException as raised:  # noqa: BLE001 - handed to whoever awaits
-            # A future can't carry StopIteration: it would end the coroutine that awaits it.
-            error = RuntimeError(str(raised)) if isinstance(raised, StopIteration) else raised
+            # A future can't carry these: they would end or close the coroutine that awaits it.
+            ends = isinstance(raised, StopIteration | GeneratorExit)
+            error = RuntimeError(f"the call raised {raised!r}") if ends else raised
         with suppress(RuntimeError):  # the loop is closed: nobody waits any more
             loop.call_soon_threadsafe(settle, result, error)
 

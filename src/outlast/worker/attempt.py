@@ -3,16 +3,18 @@
 import asyncio
 import contextlib
 import json
+from dataclasses import replace
 
 from outlast.core import transition
 from outlast.core.errors import CrashedError, LeaseLostError, OutlastError
-from outlast.core.failure import describe
+from outlast.core.failure import describe, text_of
 from outlast.core.instant import to_rfc3339
 from outlast.core.job import Transition
 from outlast.core.ports import Clock, Entropy
-from outlast.core.retry import DEFAULT_BACKOFF, Course, course
+from outlast.core.retry import DEFAULT_BACKOFF, NO_RULES, Course, course
 from outlast.core.signals import HandBack, JobCancelled
 from outlast.worker.effects import LeasedEffects, Runnable, TaskMissing
+from outlast.worker.isolated import Described
 
 
 class DeadlineError(Exception):
@@ -40,7 +42,7 @@ async def attempt(
         return stopped(effects, task, error, clock, entropy)
     except HandBack:
         return transition.released(effects.lease)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - what user code raises is its failure
+    except BaseException as error:  # noqa: BLE001 - whatever user code raises is its failure
         return _failed(effects, task, error, clock, entropy)
     return transition.completed(lease, result)
 
@@ -61,8 +63,7 @@ def stopped(
         case None if isinstance(error, JobCancelled):
             return transition.cancelled(lease, "cancelled by its own task")
         case None:
-            # Nobody asked for it: given back, it would come again and again, and cost no attempt.
-            error = RuntimeError("the task was cancelled, though nobody asked the job to stop")
+            error = uninvited()
         case _ if stop.kind in {"lost", "ended"}:
             return None
         case _ if stop.kind == "drain":
@@ -77,13 +78,37 @@ def stopped(
     return _failed(effects, task, error, clock, entropy)
 
 
-def after_error(error: BaseException, task: Runnable | None, clock: Clock) -> Course:
-    """Say what follows an error of this task."""
+def uninvited() -> RuntimeError:
+    """Return the failure of a task that was cancelled by its own code.
+
+    Given back, it would come again and again, and cost no attempt.
+    """
+    return RuntimeError("the task was cancelled, though nobody asked the job to stop")
+
+
+def after_error(
+    error: BaseException, task: Runnable | None, clock: Clock, *, attempt: int, dice: float
+) -> Course:
+    """Say what follows an error of this task, and when.
+
+    The user's code has a say in that, a backoff's curve for one. When it raises, the default
+    backoff counts: a job whose end nobody can tell would be held for ever.
+    """
     if isinstance(error, DeadlineError):
         return Course(again=False)
-    if task is None:
-        return course(error, {}, DEFAULT_BACKOFF, clock.now_us())
-    return course(error, task.policy.on_error, task.policy.backoff, clock.now_us())
+    rules, backoff = (
+        (NO_RULES, DEFAULT_BACKOFF) if task is None else (task.policy.on_error, task.policy.backoff)
+    )
+    try:
+        next_ = course(error, rules, backoff, clock.now_us())
+        if not next_.again or next_.after_us is not None:
+            return next_
+        return replace(next_, after_us=next_.backoff.delay_us(attempt, dice))
+    except BaseException as fault:  # noqa: BLE001 - as above
+        hint = (
+            f"its backoff raised {type(fault).__name__}: {text_of(fault)}; the default one counts"
+        )
+        return Course(again=True, after_us=DEFAULT_BACKOFF.delay_us(attempt, dice), hint=hint)
 
 
 async def _missing(effects: LeasedEffects, clock: Clock) -> Transition:
@@ -104,16 +129,17 @@ def _failed(
     clock: Clock,
     entropy: Entropy,
 ) -> Transition:
-    lease = effects.lease
-    # An error from the job's own process was described and judged there.
-    next_ = getattr(error, "course", None) or after_error(error, task, clock)
-    at = to_rfc3339(clock.now_us())
-    described = getattr(error, "described", None)
+    lease, dice, at = effects.lease, entropy.fraction(), to_rfc3339(clock.now_us())
+    if isinstance(error, Described):
+        next_, told = error.course, error.described
+    else:
+        next_ = after_error(error, task, clock, attempt=lease.attempt, dice=dice)
+        told = describe(error, attempt=lease.attempt, at=at, retryable=next_.again, hint=next_.hint)
     return transition.failed(
         lease,
-        described or describe(error, attempt=lease.attempt, at=at, retryable=next_.again),
+        told,
         backoff=next_.backoff,
-        dice=entropy.fraction(),
+        dice=dice,
         after_us=next_.after_us,
         counts=next_.counts,
         now_us=clock.now_us(),

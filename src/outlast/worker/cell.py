@@ -18,7 +18,7 @@ from outlast.core.payload import Stored
 from outlast.core.ports import Clock, Entropy
 from outlast.core.signals import HandBack, JobCancelled
 from outlast.worker import wire
-from outlast.worker.attempt import after_error
+from outlast.worker.attempt import after_error, uninvited
 from outlast.worker.effects import Runnable
 
 
@@ -156,20 +156,35 @@ async def serve(
         writer.close()
         return
     os.chdir(os.environ["TMPDIR"])  # only now: the code was loaded from where the worker is
-    work = asyncio.ensure_future(task.run(effects))
+    work = asyncio.create_task(_end_of(task, effects, clock, entropy))
     listening = asyncio.create_task(effects.listen(reader, work))
-    try:
-        wire.write(writer, op="done", result=await work)
-    except (asyncio.CancelledError, JobCancelled):
-        wire.write(writer, op="cancelled")
-    except HandBack:
-        wire.write(writer, op="handed back")
-    except BaseException as error:  # noqa: BLE001 - whatever user code raises is told to the worker
-        next_ = after_error(error, None if isinstance(task, NoTask) else task, clock)
-        attempt, at = effects.lease.attempt, to_rfc3339(clock.now_us())
-        described = describe(error, attempt=attempt, at=at, retryable=next_.again)
-        told = wire.course_out(next_, attempt, entropy.fraction())
-        wire.write(writer, op="failed", error=described, course=told)
+    wire.write(writer, **await work)
     await writer.drain()
     listening.cancel()
     writer.close()
+
+
+async def _end_of(
+    task: Runnable | NoTask, effects: WiredEffects, clock: Clock, entropy: Entropy
+) -> dict[str, Any]:
+    """Run the job and return the message that says how it ended.
+
+    What user code raises stays in here: a SystemExit that reached the event loop would end it.
+    """
+    try:
+        return {"op": "done", "result": await task.run(effects)}
+    except JobCancelled:
+        return {"op": "cancelled"}
+    except HandBack:
+        return {"op": "handed back"}
+    except BaseException as raised:  # noqa: BLE001 - whatever user code raises is told to the worker
+        error = raised
+    if isinstance(error, asyncio.CancelledError):
+        if effects.stopping():
+            return {"op": "cancelled"}
+        error = uninvited()
+    known = None if isinstance(task, NoTask) else task
+    attempt, at = effects.lease.attempt, to_rfc3339(clock.now_us())
+    next_ = after_error(error, known, clock, attempt=attempt, dice=entropy.fraction())
+    told = describe(error, attempt=attempt, at=at, retryable=next_.again, hint=next_.hint)
+    return {"op": "failed", "error": told, "course": wire.course_out(next_)}

@@ -20,7 +20,7 @@ LAST_WORDS_S = 1.0  # to read what a process that has ended had still to say
 
 
 class Described(Exception):
-    """An error that was described where it was raised."""
+    """An error that was described and judged where it was raised."""
 
     def __init__(self, described: dict[str, object], course: Course) -> None:
         super().__init__(str(described.get("message")))

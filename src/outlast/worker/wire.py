@@ -43,12 +43,9 @@ def events_in(values: list[dict[str, Any]]) -> list[Event]:
     return [Event(**value) for value in values]
 
 
-def course_out(course: Course, attempt: int, dice: float) -> dict[str, Any]:
+def course_out(course: Course) -> dict[str, Any]:
     """Write what follows an error; a backoff can hold a function, so its delay is written."""
-    after = course.after_us
-    if after is None:
-        after = course.backoff.delay_us(attempt, dice)
-    return {"again": course.again, "after_us": after, "counts": course.counts}
+    return {"again": course.again, "after_us": course.after_us, "counts": course.counts}
 
 
 def course_in(values: dict[str, Any]) -> Course:
