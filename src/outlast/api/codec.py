@@ -1,7 +1,7 @@
 """Writing answers: jobs, events and errors as the contract shows them."""
 
 from contextvars import ContextVar
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
 from pydantic_core import from_json, to_json
@@ -84,13 +84,18 @@ def error_out(error: dict[str, Any], *, admin: bool) -> dict[str, Any]:
     return {name: value for name, value in error.items() if name not in _FOR_ADMINS}
 
 
-def job_out(
-    job: JobRecord,
-    *,
-    admin: bool = False,
-    position: int | None = None,
-    starts_at: int | None = None,
-) -> dict[str, Any]:
+class Place(NamedTuple):
+    """How many jobs are ahead of one, and when it should start and end, where that is known."""
+
+    position: int | None
+    starts_at: int | None
+    ends_at: int | None
+
+
+NOWHERE: Final = Place(None, None, None)
+
+
+def job_out(job: JobRecord, *, admin: bool = False, place: Place = NOWHERE) -> dict[str, Any]:
     """Write a job as `GET /v1/jobs/{id}` shows it."""
     here = f"{mounted_at.get()}/v1/jobs/{job.id}"
     progress = from_json(job.progress) if job.progress else None
@@ -99,8 +104,8 @@ def job_out(
         "done": job.status.terminal, "cancel_requested_at": time_out(job.cancel_requested_at),
         "attempt": job.attempt, "max_attempts": job.max_attempts, "priority": job.priority,
         "tags": from_json(job.tags) if job.tags != "[]" else [], "progress": progress,
-        "position": position, "estimated_start_at": time_out(starts_at),
-        "estimated_finish_at": time_out(_finishes_at(job, progress)),
+        "position": place.position, "estimated_start_at": time_out(place.starts_at),
+        "estimated_finish_at": time_out(_finishes_at(job, progress) or place.ends_at),
         "submitted_at": to_rfc3339(job.submitted_at), "run_at": to_rfc3339(job.run_at),
         "started_at": time_out(job.started_at), "finished_at": time_out(job.finished_at),
         "result": from_json(job.result) if job.result and not moved(job.result) else None,

@@ -6,6 +6,7 @@ from pydantic_core import from_json
 
 from outlast.api.guard import Caller
 from outlast.api.overview import Overviews
+from outlast.api.veil import OPEN, SECRET_BYTES, Veil
 from outlast.api.watch import Watch
 from outlast.core.errors import NotFoundError, OutlastError, gone
 from outlast.core.identity import is_uuid
@@ -15,7 +16,7 @@ from outlast.core.ports import Clock
 from outlast.core.queue import QueueRules
 from outlast.ledger import Ledger
 from outlast.sdk.app import Outlast
-from outlast.system import CLOCK
+from outlast.system import CLOCK, ENTROPY
 
 _AGE_US: Final = SECOND  # how long a revoked key or an old queue limit may still count
 
@@ -36,6 +37,7 @@ class Context:
         self.overviews = Overviews(app, clock)
         self.keys: dict[str, Caller] = {}
         self.requests: dict[tuple[str, str, int], int] = {}
+        self._veil = OPEN
         self._read_at: int | None = None
 
     @property
@@ -76,11 +78,24 @@ class Context:
         """Read keys and queue settings now."""
         keys = await self.ledger.docs("key")
         await self.app.rules.read(self.ledger)
+        if self._veil is OPEN:
+            self._veil = Veil(await self._secret())
         self.keys = {
             doc.key: Caller(entry.get("tenant") or None, frozenset(entry["scopes"]), doc.key)
             for doc in keys
             for entry in (from_json(doc.doc),)
         }
+
+    async def _secret(self) -> bytes:
+        """Return what the ledger hides numbers with; the first server to ask makes it."""
+        while not (found := await self.ledger.docs("secret", "veil")):
+            made = ENTROPY.token(SECRET_BYTES).hex()
+            await self.ledger.put("secret", "veil", made, version=0)
+        return bytes.fromhex(found[0].doc)
+
+    def veil(self, who: Caller) -> Veil:
+        """Return how numbers of the whole ledger are shown to the caller."""
+        return OPEN if who.tenant is None else self._veil
 
     def still_valid(self, who: Caller) -> bool:
         """Whether the caller's key has not been revoked meanwhile."""

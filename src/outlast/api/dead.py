@@ -29,7 +29,8 @@ async def index(context: Context, request: Request, who: Caller) -> Response:
     problems = Problems()
     query = request.query_params
     where = _where(query, who, problems)
-    page = page_of(request, problems)
+    veil = context.veil(who)
+    page = page_of(request, problems, veil)
     group = query.get("group")
     if group not in {None, "error"}:
         problems.say("group", f"expected error, got {group!r:.60}")
@@ -38,7 +39,7 @@ async def index(context: Context, request: Request, who: Caller) -> Response:
         return answer({"dead_letters": await _groups(context, where), "next": None})
     found = await context.ledger.find(where, replace(page, limit=page.limit + 1))
     shown = found[: page.limit]
-    following = cursor_of(shown[-1].number) if len(found) > page.limit else None
+    following = cursor_of(shown[-1].number, veil) if len(found) > page.limit else None
     jobs = [job_out(job) for job in shown]
     return answer({"dead_letters": jobs, "next": following})
 

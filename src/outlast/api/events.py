@@ -71,6 +71,7 @@ class _Sieve:
     def __init__(self, context: Context, request: Request, who: Caller) -> None:
         self._context = context
         self._who = who
+        self._veil = context.veil(who)
         query = request.query_params
         self._queue, self._task, self._type = (query.get(n) for n in ("queue", "task", "type"))
 
@@ -95,19 +96,21 @@ class _Sieve:
         )
 
     def _shown(self, event: Event) -> dict[str, Any]:
-        return {"position": event.position, **event_out(event, admin=self._who.admin)}
+        position = self._veil.hide(event.position)
+        return {"position": position, **event_out(event, admin=self._who.admin)}
 
 
 async def of_all(context: Context, request: Request, who: Caller) -> Response:
     """Return what happened to all jobs that the key may see, or follow it live."""
-    sieve, after = _Sieve(context, request, who), _after(request)
+    sieve, veil = _Sieve(context, request, who), context.veil(who)
+    after = veil.shown(_after(request))
     if not _wants_stream(request):
         found: list[dict[str, Any]] = []
         following: str | None = None
         for _ in range(_SCANNED_MAX // _PAGE):
             page = await context.ledger.history(None, after=after, limit=_PAGE)
             found += await sieve(page)
-            following = str(page[-1].position) if len(page) == _PAGE else None
+            following = str(veil.hide(page[-1].position)) if len(page) == _PAGE else None
             if following is None or len(found) >= _PAGE:
                 break
             after = page[-1].position

@@ -133,10 +133,11 @@ def guard_local(request: Request) -> None:
             f"host: expected localhost, 127.0.0.1 or [::1], got {host!r:.80}",
             hint="make an API key to serve other names",
         )
+    # Also of what only looks: a page of another site could hold many calls and streams open.
+    if headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
+        raise ForbiddenError("sec-fetch-site: expected same-origin: a page of another site asked")
     if request.method in _SAFE:
         return
     origin = headers.get("origin")
     if origin is not None and origin.partition("://")[2] != host:
         raise ForbiddenError(f"origin: expected this server's own pages, got {origin!r:.80}")
-    if headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
-        raise ForbiddenError("sec-fetch-site: expected same-origin: a page of another site asked")

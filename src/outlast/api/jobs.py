@@ -7,7 +7,7 @@ from pydantic_core import from_json
 from starlette.requests import Request
 from starlette.responses import Response
 
-from outlast.api.codec import answer, error_out, event_out, job_out
+from outlast.api.codec import NOWHERE, Place, answer, error_out, event_out, job_out
 from outlast.api.context import Context
 from outlast.api.guard import Caller
 from outlast.api.query import Problems, cursor_of, filter_of, number_of, page_of, wait_seconds
@@ -56,8 +56,8 @@ async def show(context: Context, request: Request, who: Caller) -> Response:
         headers["Retry-After"] = poll_after(job.status, job.run_at - now)
     if given is not None and _knows(given, job):
         return Response(status_code=304, headers=headers)
-    position, starts_at = await _place(context, job, now)
-    shown = job_out(job, admin=who.admin, position=position, starts_at=starts_at)
+    place = await place_of(context, job, who, now)
+    shown = job_out(job, admin=who.admin, place=place)
     if moved(job.args):
         shown["args"] = None
         shown["links"]["args"] = f"/v1/jobs/{job.id}/args"
@@ -72,29 +72,39 @@ def _knows(given: str, job: JobRecord) -> bool:
     return f'"{job.seq}"' in tags or "*" in tags
 
 
-async def _place(context: Context, job: JobRecord, now: int) -> tuple[int | None, int | None]:
-    """Return how many jobs are ahead, and when this one should start."""
+async def place_of(context: Context, job: JobRecord, who: Caller, now: int) -> Place:
+    """Return how many jobs are ahead, and when this one should start and end.
+
+    A tenant's key counts that tenant's jobs alone, and measures by them.
+    """
+    if job.status.terminal:
+        return NOWHERE
+    figures = await context.overviews.one(job.queue, who.tenant)
+    ahead, start = None, job.started_at
     if job.status is Status.SCHEDULED:
-        return None, job.run_at
-    if job.status is not Status.PENDING:
-        return None, None
-    figures = await context.overviews.one(job.queue, None)
-    if figures.depth[Status.PENDING] > _POSITION_DEPTH_MAX:
-        return None, None
-    ahead = (await context.ledger.count(Filter(ahead_of=job.id), ""))[()]
-    if figures.completions <= 0:
-        return ahead, None
-    return ahead, now + int(ahead / figures.completions * SECOND)
+        start = job.run_at
+    elif job.status is Status.PENDING:
+        if figures.depth[Status.PENDING] > _POSITION_DEPTH_MAX:
+            return NOWHERE
+        ahead = (await context.ledger.count(Filter(ahead_of=job.id, tenant=who.tenant), ""))[()]
+        wait = None if context.rules(job.queue).paused else figures.starts_in(ahead)
+        start = None if wait is None else now + int(wait * SECOND)
+    if start is None:
+        return Place(ahead, None, None)
+    takes = figures.takes(job.task, max(0, now - start) / SECOND)
+    ends = None if takes is None else start + int(takes * SECOND)
+    return Place(ahead, None if job.status is Status.PROCESSING else start, ends)
 
 
 async def index(context: Context, request: Request, who: Caller) -> Response:
     """List jobs, newest first."""
     problems = Problems()
-    where, page = filter_of(request.query_params, who, problems), page_of(request, problems)
+    veil, where = context.veil(who), filter_of(request.query_params, who, problems)
+    page = page_of(request, problems, veil)
     problems.check()
     found = await context.ledger.find(where, replace(page, limit=page.limit + 1))
     shown = found[: page.limit]
-    following = cursor_of(shown[-1].number) if len(found) > page.limit else None
+    following = cursor_of(shown[-1].number, veil) if len(found) > page.limit else None
     return answer({"jobs": [job_out(job) for job in shown], "next": following})
 
 

@@ -17,14 +17,25 @@ from outlast.core.errors import ForbiddenError, OutlastError, UnavailableError
 from outlast.core.instant import to_rfc3339
 from outlast.core.job import Filter, Page
 from outlast.core.limits import LEASE_US, PAGE_MAX, SECOND
+from outlast.core.queue import QueueRules
 from outlast.core.status import Status
 from outlast.sdk.queues import change_queue as change_rules
 
 _LABELS_MAX: Final = 1_000
 
 
-def _queue_out(context: Context, figures: Figures, workers: list[dict[str, Any]]) -> dict[str, Any]:
-    name, oldest, rules = figures.name, figures.oldest_pending_us, context.rules(figures.name)
+async def _known(context: Context, who: Caller) -> dict[str, Figures]:
+    """Return the queues that the caller may know of: a tenant, its own and those of tasks."""
+    found = await context.overviews.all(who.tenant)
+    if who.tenant is not None:
+        return found
+    return {**{name: Figures(name) for name in context.named_queues()}, **found}
+
+
+def _queue_out(
+    figures: Figures, rules: QueueRules, workers: list[dict[str, Any]]
+) -> dict[str, Any]:
+    name, oldest = figures.name, figures.oldest_pending_us
     return {
         "name": name, **rules.told(), "depth": figures.depth,
         "oldest_pending_seconds": None if oldest is None else max(0, oldest) / SECOND,
@@ -37,17 +48,19 @@ def _queue_out(context: Context, figures: Figures, workers: list[dict[str, Any]]
 
 async def queues(context: Context, request: Request, who: Caller) -> Response:
     """List the queues: depth, rates, times, limits."""
-    found = await context.overviews.all(who.tenant)
-    workers = await _presences(context)
-    names = sorted(found.keys() | context.named_queues())
-    shown = [_queue_out(context, found.get(name) or Figures(name), workers) for name in names]
+    found, crew = await _known(context, who), await _presences(context, who)
+    shown = [_queue_out(found[name], context.rules(name), crew) for name in sorted(found)]
     return answer({"queues": shown, "next": None})
 
 
 async def queue(context: Context, request: Request, who: Caller) -> Response:
     """Show one queue."""
-    figures = await context.overviews.one(request.path_params["q"], who.tenant)
-    return answer(_queue_out(context, figures, await _presences(context)))
+    name, found = request.path_params["q"], await _known(context, who)
+    # What others use is to a tenant like what nobody uses.
+    hidden = who.tenant is not None and name not in found
+    rules = QueueRules() if hidden else context.rules(name)
+    figures = found.get(name) or Figures(name)
+    return answer(_queue_out(figures, rules, await _presences(context, who)))
 
 
 async def change_queue(context: Context, request: Request, who: Caller) -> Response:
@@ -63,7 +76,8 @@ async def change_queue(context: Context, request: Request, who: Caller) -> Respo
 async def scaling(context: Context, request: Request, who: Caller) -> Response:
     """Say how many workers a queue needs, in the form that KEDA's metrics-api scaler reads."""
     figures = await context.overviews.one(request.path_params["q"], who.tenant)
-    slots = [w["concurrency"] for w in await _presences(context) if figures.name in w["queues"]]
+    crew = await _presences(context, who)
+    slots = [worker["concurrency"] for worker in crew if figures.name in worker["queues"]]
     each = sum(slots) // len(slots) if slots else context.app.settings.concurrency
     return answer(
         {
@@ -74,19 +88,28 @@ async def scaling(context: Context, request: Request, who: Caller) -> Response:
     )
 
 
-async def _presences(context: Context) -> list[dict[str, Any]]:
-    """Return the workers that are alive, with the time of their last heartbeat."""
+async def _presences(context: Context, who: Caller) -> list[dict[str, Any]]:
+    """Return the workers that are alive, with the time of their last heartbeat.
+
+    A tenant is shown those that work on its queues, and no other queue of theirs.
+    """
     now = context.clock.now_us()
-    return [
+    found = [
         {**from_json(doc.doc), "last_heartbeat_at": to_rfc3339(doc.lease_until - LEASE_US)}
         for doc in await context.ledger.docs("worker")
         if doc.lease_until and doc.lease_until > now
     ]
+    if who.tenant is not None:
+        known = await _known(context, who)
+        for worker in found:
+            worker["queues"] = [name for name in worker["queues"] if name in known]
+        found = [worker for worker in found if worker["queues"]]
+    return found
 
 
 async def workers(context: Context, request: Request, who: Caller) -> Response:
     """List the living workers and what they are processing."""
-    found = await _presences(context)
+    found = await _presences(context, who)
     for worker in found:
         where = Filter(holder=worker["id"], tenant=who.tenant)
         held = await context.ledger.find(where, Page(limit=PAGE_MAX))
@@ -156,9 +179,16 @@ async def metrics(context: Context, request: Request, who: Caller) -> Response:
     for (name, kind), number in grown.most_common(_LABELS_MAX):
         labels = f'queue="{_label(name)}",kind="{_label(kind)}"'
         lines.append(f"outlast_dead_letters_last_hour{{{labels}}} {number}")
-    lines += _log(context.app.settings.ledger)
     lines += _gauge("outlast_workers", "Living workers.")
-    lines.append(f"outlast_workers {len(await _presences(context))}")
+    lines.append(f"outlast_workers {len(await _presences(context, who))}")
+    if who.tenant is None:
+        lines += _of_server(context)
+    return Response("\n".join(lines) + "\n", media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _of_server(context: Context) -> list[str]:
+    """Tell what all tenants share, which none of them is told."""
+    lines = _log(context.app.settings.ledger)
     lines += ["# HELP outlast_http_requests_total Requests answered by this process."]
     lines += ["# TYPE outlast_http_requests_total counter"]
     for (method, path, status), number in sorted(context.requests.items()):
@@ -166,7 +196,7 @@ async def metrics(context: Context, request: Request, who: Caller) -> Response:
             f'outlast_http_requests_total{{method="{method}",route="{_label(path)}",'
             f'status="{status}"}} {number}'
         )
-    return Response("\n".join(lines) + "\n", media_type="text/plain; version=0.0.4; charset=utf-8")
+    return lines
 
 
 def _log(ledger: str) -> list[str]:
@@ -183,4 +213,6 @@ def _gauge(name: str, text: str) -> list[str]:
 
 
 def _label(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    """Write a name so that it ends no line early and moves no terminal's cursor."""
+    plain = "".join(c if c.isprintable() or c == "\n" else f"\\x{ord(c):02x}" for c in text)
+    return plain.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

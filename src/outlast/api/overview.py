@@ -38,6 +38,7 @@ class Figures:
     completions: float = 0.0
     waits: list[float] = field(default_factory=list)
     runs: list[float] = field(default_factory=list)
+    runs_of: dict[str, list[float]] = field(default_factory=dict)  # by task
 
     def quantiles(self, values: list[float]) -> dict[str, float | None]:
         """Return the median and the 95th percentile."""
@@ -51,6 +52,25 @@ class Figures:
         if self.completions <= 0:
             return _RETRY_AFTER_S
         return max(1, min(_RETRY_AFTER_MAX_S, ceil(max_depth / 10 / self.completions)))
+
+    def starts_in(self, ahead: int) -> float | None:
+        """Return in how many seconds a job that has so many ahead should start.
+
+        As many jobs as run now come to their ends evenly spread over a mean run, again and again.
+
+        >>> Figures("q", {"processing": 2}, runs=[3.0]).starts_in(1)
+        2.0
+        """
+        running = self.depth[Status.PROCESSING]
+        if running and self.runs:
+            rounds, left = divmod(ahead, running)
+            return (rounds + (left + 1) / (running + 1)) * sum(self.runs) / len(self.runs)
+        return ahead / self.completions if self.completions > 0 else None
+
+    def takes(self, task: str, since: float = 0.0) -> float | None:
+        """Return how many seconds a run of the task takes that has gone on for `since` of them."""
+        longer = [run for run in self.runs_of.get(task, ()) if run >= since]
+        return self.quantiles(longer)["p50"]
 
     def desired_workers(self, slots_each: int) -> int:
         """Return how many workers would have the backlog done soon."""
@@ -144,7 +164,10 @@ def _measure_flow(figures: Figures, sample: Iterable[JobRecord], now: int) -> No
     figures.arrivals = _rate([job.submitted_at for job in jobs], now)
     figures.completions = _rate([job.finished_at or 0 for job in ended], now)
     figures.waits = [max(0, (job.started_at or 0) - job.run_at) / SECOND for job in ended]
-    figures.runs = [((job.finished_at or 0) - (job.started_at or 0)) / SECOND for job in ended]
+    for job in ended:
+        seconds = ((job.finished_at or 0) - (job.started_at or 0)) / SECOND
+        figures.runs.append(seconds)
+        figures.runs_of.setdefault(job.task, []).append(seconds)
 
 
 def _rate(instants: list[int], now: int) -> float:

@@ -8,6 +8,7 @@ from typing import Any, Final
 from starlette.requests import Request
 
 from outlast.api.guard import Caller
+from outlast.api.veil import Veil
 from outlast.core.errors import InvalidInputError
 from outlast.core.instant import from_rfc3339
 from outlast.core.job import Filter, Page
@@ -96,7 +97,7 @@ def filter_of(
     )
 
 
-def page_of(request: Request, problems: Problems) -> Page:
+def page_of(request: Request, problems: Problems, veil: Veil) -> Page:
     """Read `limit`, `cursor` and `sort`."""
     query = request.query_params
     limit = number_of(query.get("limit"), "limit", problems)
@@ -108,6 +109,8 @@ def page_of(request: Request, problems: Problems) -> Page:
         after = _read_cursor(cursor)
         if after is None:
             problems.say("cursor", f"expected the `next` of an earlier answer, got {cursor!r:.60}")
+        else:
+            after = veil.shown(after)
     size = PAGE_DEFAULT if limit is None else max(1, min(limit, PAGE_MAX))
     return Page(limit=size, after=after, oldest_first=sort == "submitted_at")
 
@@ -122,13 +125,13 @@ def number_of(text: str | None, name: str, problems: Problems) -> int | None:
     return int(text)
 
 
-def cursor_of(number: int) -> str:
+def cursor_of(number: int, veil: Veil) -> str:
     """Write where a list was left, opaque to those who carry it.
 
-    >>> _read_cursor(cursor_of(17))
+    >>> _read_cursor(cursor_of(17, Veil()))
     17
     """
-    return urlsafe_b64encode(f"n{number}".encode()).decode().rstrip("=")
+    return urlsafe_b64encode(f"n{veil.hide(number)}".encode()).decode().rstrip("=")
 
 
 def _read_cursor(text: str) -> int | None:

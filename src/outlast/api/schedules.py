@@ -10,6 +10,7 @@ from outlast.api.codec import answer, job_out, mounted_at
 from outlast.api.context import Context
 from outlast.api.guard import Caller
 from outlast.api.query import Problems, number_of
+from outlast.core.errors import NotFoundError
 from outlast.core.limits import PREVIEW_MAX
 from outlast.sdk.schedules import NEW, Schedules, Shown
 
@@ -20,9 +21,10 @@ _NONE: Final = -1
 
 def _of(context: Context, request: Request, who: Caller) -> Schedules:
     """Return the caller's schedules; who may see every tenant's says which it means."""
-    if who.tenant is not None:
-        return Schedules(context.app, who.tenant)
-    return Schedules(context.app, request.query_params.get("tenant", ""))
+    said = request.query_params.get("tenant")
+    if who.tenant is not None and said not in {None, who.tenant}:
+        raise NotFoundError(f"there is no tenant {said!r:.80} for this key")
+    return Schedules(context.app, said or "" if who.tenant is None else who.tenant)
 
 
 def _out(schedule: Shown) -> dict[str, Any]:
