@@ -223,9 +223,9 @@ class Demo:
         check_photos(checks, photos)
         check_videos(checks, results / "transcode")
         await check_recovery(checks, self.api, jobs["transcode"], self.recovery_seconds)
-        check_mailing(checks, self.stage, jobs["mailing"])
+        await check_mailing(checks, self.stage, self.api, jobs["mailing"])
         check_import(checks, self.stage.folder / "airports.db", results / "import")
-        await check_distances(checks, self.stage, jobs["distances"], CALLS)
+        await check_distances(checks, self.stage, self.api, jobs["distances"], CALLS)
         title = f"Results, in {_short(self.stage.folder)} and at {self.stage.url}"
         tables = places_table(title, places), facts_table(checks.rows)
         self.screen.console.print("", *tables, sep="\n")
