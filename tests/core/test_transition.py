@@ -114,6 +114,19 @@ def test_what_a_holder_writes_carries_its_token_and_follows_the_arrows(lease, te
 
 
 @given(leases())
+def test_ends_that_no_code_of_the_task_saw_make_groups_of_dead_letters(lease):
+    lease = replace(lease, cancel_requested=False, lost=0)
+    ends = [
+        transition.lost(replace(lease, attempt=n, max_attempts=n), reason=f"w {n}", at="", dice=0)
+        for n in (1, 2)
+    ]
+
+    one, other = (json.loads(end.error)["fingerprint"] for end in ends)
+    missing = json.loads(transition.missing(lease, times=99, at="").error)["fingerprint"]
+    assert one == other != missing
+
+
+@given(leases())
 def test_giving_a_job_back_costs_no_attempt(lease):
     assert transition.released(lease).attempt == lease.attempt - 1
 

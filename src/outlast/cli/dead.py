@@ -49,8 +49,9 @@ async def _list(backend: Backend, limit: int, as_json: bool) -> None:
     rows = []
     for group in groups:
         error = group["error"]
-        said = f"{error['type']}: {error['message']}" if error else "the worker was lost"
-        since = (group["oldest_at"] or "")[:19] + "Z"
+        # Errors that an earlier release has written may belong to no group that can be looked up.
+        said = f"{error['type']}: {error['message']}" if error else "without a group"
+        since = group["oldest_at"] and f"{group['oldest_at'][:19]}Z"
         rows.append([group["count"], group["task"], since, shortened(said, _ERROR_CHARS)])
     show_table(["jobs", "task", "since", "error"], rows, empty="no dead letters")
     if found:

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 
 from outlast.core import payload
+from outlast.core.failure import fingerprint
 from outlast.core.job import JobRecord, Lease, NewJob, Transition, Verdict
 from outlast.core.limits import LOST_MAX, MISSING_MAX
 from outlast.core.retry import LOST_BACKOFF, MISSING_BACKOFF, Backoff
@@ -123,13 +124,8 @@ def missing(lease: Lease, *, times: int, at: str) -> Transition:
     It costs no attempt. `times` is how often that happened before in this run; after
     `MISSING_MAX` times, which take about an hour, no worker has it and the job is a dead letter.
     """
-    error: dict[str, object] = {
-        "type": "TaskMissing",
-        "message": f"this worker has no task {lease.task!r:.80}",
-        "attempt": lease.attempt,
-        "at": at,
-        "retryable": times < MISSING_MAX,
-    }
+    message = f"this worker has no task {lease.task!r:.80}"
+    error = _error("TaskMissing", message, lease.attempt, at, retryable=times < MISSING_MAX)
     if times >= MISSING_MAX:
         more = f"; nor had the {times} before: deploy the code that has it and redrive, or discard"
         return _ended(lease, {**error, "message": f"{error['message']}{more}"})
@@ -155,13 +151,8 @@ def lost(lease: Lease, *, reason: str, at: str, dice: float) -> Transition:
     The bound counts the crashes since the job last got on (see `recovered`).
     """
     count = lease.lost + 1
-    error: dict[str, object] = {
-        "type": "WorkerLost",
-        "message": f"the worker was lost while it ran attempt {lease.attempt}: {reason}",
-        "attempt": lease.attempt,
-        "at": at,
-        "retryable": True,
-    }
+    message = f"the worker was lost while it ran attempt {lease.attempt}: {reason}"
+    error = _error("WorkerLost", message, lease.attempt, at, retryable=True)
     if lease.cancel_requested:
         return cancelled(lease, "cancelled by request; its worker was lost")
     if lease.attempt >= lease.max_attempts or count >= LOST_MAX:
@@ -180,6 +171,20 @@ def lost(lease: Lease, *, reason: str, at: str, dice: float) -> Transition:
         error=json.dumps(error),
         unless_cancelled=True,
     )
+
+
+def _error(
+    type_: str, message: str, attempt: int, at: str, *, retryable: bool
+) -> dict[str, object]:
+    """Describe what no exception of the task's own says, for the same groups of dead letters."""
+    return {
+        "type": type_,
+        "message": message,
+        "attempt": attempt,
+        "at": at,
+        "retryable": retryable,
+        "fingerprint": fingerprint(type_, message),
+    }
 
 
 def _ended(
@@ -312,13 +317,8 @@ def due(record: JobRecord) -> Transition:
 
 def overdue(record: JobRecord, at: str) -> Transition:
     """Fail a job that waits and whose deadline has passed."""
-    error = {
-        "type": "DeadlineError",
-        "message": "the job's deadline has passed",
-        "attempt": record.attempt,
-        "at": at,
-        "retryable": False,
-    }
+    message = "the job's deadline has passed"
+    error = _error("DeadlineError", message, record.attempt, at, retryable=False)
     data = json.dumps({"error": error})
     return Transition(
         record.id,
