@@ -10,7 +10,7 @@ from pathlib import Path
 
 import apsw
 
-from bench import figures, http, long, spike
+from bench import figures, http, limits, long, spike
 from bench.figures import Figure
 from outlast.core.instant import to_rfc3339
 from outlast.system import CLOCK
@@ -20,6 +20,7 @@ SUITES = {
     "http": http.posts,
     "drain": figures.drains,
     "pickup": figures.pickups,
+    "limits": limits.shares,
     "long": long.checkpoints,
     "idle": figures.idles,
     "recovery": figures.recoveries,

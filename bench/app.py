@@ -8,6 +8,7 @@ from outlast.core.limits import SECOND
 from outlast.system import CLOCK
 
 app = Outlast()
+BRIEF_S = 0.05
 
 
 @app.task(queue="bench")
@@ -26,6 +27,12 @@ async def busy(n: int, seconds: float) -> int:
     """Take a slot for a while."""
     await asyncio.sleep(seconds)
     return n
+
+
+@app.task(queue="bench")
+async def brief(n: int) -> None:
+    """Take a little while."""
+    await asyncio.sleep(BRIEF_S)
 
 
 @app.task(queue="bench", retries=10)

@@ -67,10 +67,10 @@ async def submits(folder: Path, scale: float) -> list[Figure]:
     ]
 
 
-async def _drain(folder: Path, count: int) -> float:
+async def drain(folder: Path, count: int, *, keys: int = 0) -> float:
     """Fill the ledger, then let one worker process empty it; the clock runs from first to last."""
     db = floor.connect(f"{folder}/bench.db")
-    floor.fill(db, count)
+    floor.fill(db, count, keys=keys)
     db.close()
     await use(folder)
     with fleet(folder):
@@ -97,14 +97,14 @@ async def drains(folder: Path, scale: float) -> list[Figure]:
     db = floor.open_file(folder / "drain-floor.db")
     floor.fill(db, count)
     raw.append(floor.drain(db))
-    rate = await _drain(fresh, count)
+    rate = await drain(fresh, count)
     floor.fill(db, count)
     raw.append(floor.drain(db))
     db.close()
     db = floor.connect(str(full / "bench.db"))
     floor.fill(db, int(1_000_000 * scale), "completed")
     db.close()
-    aged = await _drain(full, count)
+    aged = await drain(full, count)
     bare = statistics.mean(raw)
     return [
         Figure("drain, one process", rate, "jobs/s", bare, "≥ 0.15", rate >= 0.15 * bare),

@@ -31,13 +31,16 @@ def submits(db: apsw.Connection, count: int) -> float:
     return rate(count, start)
 
 
-def fill(db: apsw.Connection, count: int, status: str = "pending") -> None:
+def fill(
+    db: apsw.Connection, count: int, status: str = "pending", *, keys: int = 0, task: str = "noop"
+) -> None:
     """Insert rows in big transactions, to have something to drain or to lie in the way."""
     statement = sql("insert_job")
     for first in range(0, count, 10_000):
         db.execute("BEGIN IMMEDIATE")
         for n in range(first, min(first + 10_000, count)):
-            (number,) = db.execute(statement, _row(n)).fetchone()
+            row = {**_row(n), "task": task, "concurrency_key": f"key-{n % keys}" if keys else None}
+            (number,) = db.execute(statement, row).fetchone()
             if status == "completed":
                 db.execute(
                     (Path(__file__).parent / "finish.sql").read_text(), (CLOCK.now_us(), number)
@@ -62,6 +65,7 @@ def _row(n: int) -> dict[str, object]:
         "task": "noop",
         "concurrency_key": None,
         "key": None,
+        "sole_key": None,
         "tags": "[]",
         "notify": "[]",
         "args": f'{{"n":{n}}}',
@@ -74,7 +78,16 @@ def drain(db: apsw.Connection) -> float:
     finish = (Path(__file__).parent / "finish.sql").read_text()
     done, start = 0, CLOCK.elapsed_us()
     while True:
-        binds = {"holder": "floor", "queue": QUEUE, "now": CLOCK.now_us(), "limit": 100}
+        binds = {
+            "holder": "floor",
+            "queue": QUEUE,
+            "priority": 0,
+            "tenant": "",
+            "key": "",
+            "task": "noop",
+            "now": CLOCK.now_us(),
+            "limit": 100,
+        }
         db.execute("BEGIN IMMEDIATE")
         rows = db.execute(claim, binds).fetchall()
         db.execute("COMMIT")

@@ -182,3 +182,23 @@ def test_wrong_settings_of_a_queue_are_all_told_and_none_is_kept(said, target):
 
     assert {error["path"] for error in told["errors"]} == {"max_depth", "colour"}
     assert not [q for q in said("queues")[0]["queues"] if q["rate_limit"]]
+
+
+def test_limits_are_set_listed_and_taken_away(said, target):
+    (put,) = said("limits", "set", "key:stripe", "rate=25/s", "burst=5", "concurrency=2")
+    said("limits", "set", "tenant:acme", "weight=3")
+    (listed,) = said("limits")
+    said("limits", "remove", "key:stripe")
+    (left,) = said("limits")
+
+    assert (put["rate"], put["burst"], put["concurrency"]) == ("25/s", 5, 2)
+    assert [limit["subject"] for limit in listed["limits"]] == ["key:stripe", "tenant:acme"]
+    assert [limit["weight"] for limit in left["limits"]] == [3]
+
+
+def test_a_limit_that_can_not_be_is_told_by_name(said, target):
+    (wrong,) = said("limits", "set", "key:a", "rate=often", "concurrency=no", code=2)
+    (nobody,) = said("limits", "set", "user:a", "concurrency=1", code=2)
+
+    assert {error["path"] for error in wrong["errors"]} == {"rate", "concurrency"}
+    assert nobody["errors"][0]["path"] == "subject"

@@ -49,7 +49,7 @@ MUTANTS = {
         laws.test_a_key_with_another_request_is_refused_and_other_tenants_are_apart,
     ),
     "last in, first out": (
-        "claim", "ORDER BY priority DESC, number", "ORDER BY priority DESC, number DESC",
+        "claim", "ORDER BY number", "ORDER BY number DESC",
         laws.test_a_released_job_costs_no_attempt_and_keeps_its_place,
     ),
     "the oldest of an intention": (

@@ -191,7 +191,10 @@ async def test_a_flipped_bit_in_the_structure_of_the_ledger_is_told(tmp_path):
             continue
         path.write_bytes(whole)
         flip(path, page * 4096)  # the byte that says what kind of page it is
-        ledger = SqliteLedger(str(path))
+        try:
+            ledger = SqliteLedger(str(path))
+        except CorruptError:
+            continue  # in the schema: told when the file is opened
         try:
             await ledger.check()
             silent.append(page)

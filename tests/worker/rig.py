@@ -13,6 +13,7 @@ from outlast.core.fold import fold, of_row
 from outlast.core.limits import LEASE_US
 from outlast.core.retry import Backoff
 from outlast.sdk.app import Outlast
+from outlast.sdk.limits import declare
 from outlast.system import CLOCK, ENTROPY, new_id
 from outlast.upkeep.loop import Upkeep
 from outlast.worker.cage import Cages
@@ -47,6 +48,7 @@ async def register(ledger, holder):
 async def running(app, *, ledger=None, **config):
     """Run a pool and the upkeep; drain the pool at the end."""
     pool = new_pool(app, ledger=ledger, **config)
+    await declare(app)
     await register(app.ledger, pool._config.holder)
     upkeep = asyncio.create_task(Upkeep(app.ledger, clock=CLOCK, entropy=ENTROPY).run())
     work = asyncio.create_task(pool.run())

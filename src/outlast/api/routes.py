@@ -7,7 +7,17 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from outlast.api import act, dead, events, files, jobs, operate, schedules, submit
+from outlast.api import (
+    act,
+    dead,
+    events,
+    files,
+    jobs,
+    limits,
+    operate,
+    schedules,
+    submit,
+)
 from outlast.api.context import Context
 from outlast.api.guard import Caller
 
@@ -68,6 +78,9 @@ WAYS: Final = (
     Way("GET", "/v1/queues", "read", operate.queues, "Queues"),
     Way("GET", "/v1/queues/{q}", "read", operate.queue, "Queue"),
     Way("PATCH", "/v1/queues/{q}", "operate", operate.change_queue, "Queue", "QueueChange"),
+    Way("GET", "/v1/limits", "read", limits.index, "Limits"),
+    Way("PUT", "/v1/limits/{subject:path}", "operate", limits.put, "Limit", "LimitChange"),
+    Way("DELETE", "/v1/limits/{subject:path}", "operate", limits.remove, "", status=204),
     Way("GET", "/v1/queues/{q}/scaling", "read", operate.scaling, "Scaling"),
     Way("GET", "/v1/schedules", "read", schedules.index, "Schedules"),
     Way("GET", "/v1/schedules/{name}", "read", schedules.show, "Schedule", query=("tenant",)),

@@ -154,6 +154,12 @@ _QUEUE: Final[Schema] = _record(
         "concurrency": _maybe(_WHOLE), "rate_limit": _maybe(_TEXT), "workers": _WHOLE,
     }
 )  # fmt: skip
+_LIMIT: Final[dict[str, Schema]] = {
+    "concurrency": {**_maybe(_WHOLE), "description": "how many may hold a lease at once"},
+    "rate": {**_maybe(_TEXT), "examples": ["10/s", "100/m", "5/30s"]},
+    "burst": {**_maybe(_WHOLE), "description": "how many of the rate may start at once"},
+    "weight": {**_maybe(_WHOLE), "description": "its share beside others, 1 unless given"},
+}
 _WORKER: Final[Schema] = _record(
     {
         "id": _ID, "host": _TEXT, "pid": _WHOLE, "queues": _list(_TEXT), "concurrency": _WHOLE,
@@ -267,6 +273,9 @@ SCHEMAS: Final[dict[str, Schema]] = {
         concurrency=_maybe({"type": "integer", "minimum": 0}),
         rate_limit=_maybe({**_TEXT, "examples": ["10/s", "100/m", "5/30s"]}),
     ),
+    "Limit": _record({"subject": _TEXT, **_LIMIT, "source": {"enum": ["live", "declared"]}}),
+    "Limits": _page("limits", ref("Limit")),
+    "LimitChange": _closed({}, **_LIMIT),
     "Scaling": _record({"desired_workers": _WHOLE, "depth": _WHOLE, "oldest_seconds": _NUMBER}),
     "Schedule": _SCHEDULE,
     "Schedules": _page("schedules", ref("Schedule")),

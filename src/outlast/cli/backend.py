@@ -103,6 +103,18 @@ class Backend(Protocol):
         """Return its next ticks."""
         ...
 
+    async def limits(self) -> list[Doc]:
+        """Return the limits of tasks, tenants and keys, by subject."""
+        ...
+
+    async def set_limit(self, subject: str, said: Mapping[str, Any]) -> Doc:
+        """Set what holds for a subject, in place of what was set before; return it."""
+        ...
+
+    async def remove_limit(self, subject: str) -> None:
+        """Take away what was set live for a subject."""
+        ...
+
 
 @asynccontextmanager
 async def opened(

@@ -19,6 +19,7 @@ from outlast.core.limits import LEASE_US
 from outlast.sdk import load
 from outlast.sdk.app import Outlast
 from outlast.sdk.capture import capture
+from outlast.sdk.limits import declare
 from outlast.sdk.load import load_app
 from outlast.sdk.settings import Settings
 from outlast.system import CLOCK, ENTROPY
@@ -67,6 +68,7 @@ async def _work(app: Outlast, settings: Settings, holder: str, own: list[str], p
         "schedules": list(app.schedules.declared),
     }
     await app.schedules.sync()
+    await declare(app)
     await app.ledger.put("worker", holder, json.dumps(presence), ttl_us=LEASE_US)
     sweep()
     cages = Cages({MARK: holder}, settings.cgroup)

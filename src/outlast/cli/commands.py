@@ -28,6 +28,7 @@ COMMANDS: Final = {
     "retry": ("outlast.cli.act", "Run a failed or cancelled job again."),
     "change": ("outlast.cli.act", "Change when, where and how soon a job runs."),
     "dead": ("outlast.cli.dead", "List, redrive or discard dead letters."),
+    "limits": ("outlast.cli.limits", "List limits of tasks, tenants and keys; set them live."),
     "queues": ("outlast.cli.queues", "List queues; pause, drain or bound them."),
     "schedules": ("outlast.cli.schedules", "List schedules; make, change, pause, trigger them."),
     "keys": ("outlast.cli.keys", "Make, list and revoke API keys."),

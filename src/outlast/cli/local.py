@@ -16,6 +16,7 @@ from outlast.core.limits import SECOND, SWEEP_US
 from outlast.core.payload import moved
 from outlast.core.status import Status
 from outlast.sdk.app import Outlast
+from outlast.sdk.limits import all_limits, set_limit
 from outlast.sdk.queues import change_queue
 from outlast.sdk.schedules import Schedules
 from outlast.sdk.settings import Settings
@@ -175,6 +176,17 @@ class LedgerBackend:
     async def preview_schedule(self, name: str, number: int) -> list[Doc]:
         ticks: list[Doc] = [dict(tick) for tick in await self._app.schedules.preview(name, number)]
         return ticks
+
+    async def limits(self) -> list[Doc]:
+        found = await all_limits(self._app.ledger)
+        return [{"subject": subject, **found[subject]} for subject in found]
+
+    async def set_limit(self, subject: str, said: Mapping[str, Any]) -> Doc:
+        limit = await set_limit(self._app.ledger, subject, said)
+        return {"subject": subject, **limit.shown(), "source": "live"}
+
+    async def remove_limit(self, subject: str) -> None:
+        await set_limit(self._app.ledger, subject, {})
 
     async def _dead(self, ids: Sequence[str]) -> list[JobRecord]:
         where = replace(_DEAD, ids=tuple(ids))

@@ -92,6 +92,16 @@ class HttpBackend:
     async def change_queue(self, name: str, changes: Mapping[str, Any]) -> None:
         await self._call("PATCH", f"/v1/queues/{quote(name, safe='')}", body=changes)
 
+    async def limits(self) -> list[Doc]:
+        found: list[Doc] = (await self._call("GET", "/v1/limits"))["limits"]
+        return found
+
+    async def set_limit(self, subject: str, said: Mapping[str, Any]) -> Doc:
+        return await self._call("PUT", f"/v1/limits/{quote(subject, safe='')}", body=said)
+
+    async def remove_limit(self, subject: str) -> None:
+        await self._http.call("DELETE", f"/v1/limits/{quote(subject, safe='')}")
+
     async def submit(self, body: Mapping[str, Any], key: str | None) -> Doc:
         """Submit a job; raise what the server's problem document names."""
         given = {**body, **({"idempotency_key": key} if key else {})}

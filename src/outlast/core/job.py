@@ -137,6 +137,20 @@ def lease_of(job: JobRecord) -> Lease:
     )
 
 
+class Leases(list[Lease]):
+    """What a claim brought; `again_us` says in how long a rate limit may let more of it start.
+
+    None: nothing starts by the passing of time alone.
+    """
+
+    again_us: int | None = None
+
+    def note(self, free_at: int | None, now: int) -> None:
+        """Keep the earliest of the instants at which more may start."""
+        if free_at is not None:
+            self.again_us = min(free_at - now, self.again_us or free_at - now)
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """One entry of a job's history; `position` orders all events of a ledger, `seq` one job's."""

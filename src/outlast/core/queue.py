@@ -1,6 +1,5 @@
 """What a queue can be told, in a file or at run time: how long, how many, how fast, on what."""
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, Self
@@ -8,39 +7,9 @@ from typing import Any, Final, Self
 from outlast.core.errors import InvalidInputError
 from outlast.core.instant import duration_us
 from outlast.core.limits import NAME_CHARS_MAX, SECOND
+from outlast.core.share import Rate, rate_of
 
 COUNT_MAX: Final = 10**9
-_RATE: Final = re.compile(r"^\s*(\d{1,9})\s*/\s*(?:(\d{1,9})\s*)?(s|m|h|d)\s*$", re.ASCII)
-_UNIT_US: Final = {"s": SECOND, "m": 60 * SECOND, "h": 3_600 * SECOND, "d": 86_400 * SECOND}
-
-
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """At most `count` starts in `per_us` microseconds."""
-
-    count: int
-    per_us: int
-
-    def __str__(self) -> str:
-        for unit, us in reversed(_UNIT_US.items()):
-            if self.per_us % us == 0:
-                return f"{self.count}/{self.per_us // us}{unit}".replace("/1" + unit, "/" + unit)
-        return f"{self.count}/{self.per_us / SECOND:g}s"
-
-
-def rate_of(value: object, *, field: str = "rate_limit") -> Rate:
-    """Read a rate: `"10/s"`, `"100/m"`, `"5/30s"`; raise InvalidInputError naming `field`.
-
-    >>> rate_of("100/m")
-    Rate(count=100, per_us=60000000)
-    """
-    match = _RATE.match(value) if isinstance(value, str) else None
-    if match is None or not int(match[1]) or match[2] == "0":
-        message = 'expected a rate such as "10/s", "100/m" or "5/30s"'
-        raise InvalidInputError(
-            f"{field}: {message}, got {value!r:.80}", errors=[{"path": field, "message": message}]
-        )
-    return Rate(int(match[1]), int(match[2] or 1) * _UNIT_US[match[3]])
 
 
 def check_queue_name(name: object) -> str | None:

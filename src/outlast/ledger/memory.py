@@ -17,6 +17,7 @@ from outlast.core.job import (
     Inserted,
     JobRecord,
     Lease,
+    Leases,
     NewJob,
     Page,
     Pruned,
@@ -31,6 +32,7 @@ from outlast.core.status import Status
 from outlast.core.unique import Sole
 from outlast.ledger import memory_rows as rows
 from outlast.ledger.memory_bell import MemoryBell
+from outlast.ledger.memory_turns import Turns, limits_in, running_of
 from outlast.ledger.protocol import Capability
 from outlast.system import CLOCK
 
@@ -62,6 +64,7 @@ class MemoryLedger:
         self._events: list[Event] = []
         self._keys: dict[tuple[str, str], Remembered] = {}  # by tenant and key
         self._docs: dict[tuple[str, str], Doc] = {}  # by kind and key
+        self._turns = Turns()
         self._last_number = 0
         self._last_position = 0
 
@@ -163,26 +166,25 @@ class MemoryLedger:
         doc = self._docs.get(("worker", holder))
         return doc is not None and doc.lease_until not in {None, _GIVEN_UP}
 
-    async def claim(self, want: Want, *, now: int | None = None) -> list[Lease]:
+    async def claim(self, want: Want, *, now: int | None = None) -> Leases:
         moment = self._now(now)
-        leases: list[Lease] = []
+        leases = Leases()
         if not self._alive(want.holder):
             return leases
+        running, limit_of = running_of(self._jobs.values()), limits_in(self._docs)
         for queue in want.queues:
-            if self._paused(queue):
+            room = want.limit - len(leases)
+            if self._paused(queue) or room <= 0:
                 continue
-            for row in self._runnable(queue, moment)[: max(want.limit - len(leases), 0)]:
-                taken = replace(
-                    row,
-                    status=Status.PROCESSING,
-                    token=row.token + 1,
-                    attempt=row.attempt + 1,
-                    seq=row.seq + 1,
-                    holder=want.holder,
-                    started_at=moment,
-                )
+            waiting = self._runnable(queue, moment)
+            for row in self._turns.choose(queue, waiting, running, limit_of, room=room, now=moment):
+                taken = rows.taken(row, want.holder, moment)
                 self._append(taken, "started", moment, rows.started(taken))
                 leases.append(lease_of(taken))
+            left = self._runnable(queue, moment)
+            leases.note(self._turns.free_at(left, running, limit_of, moment), moment)
+        if len(leases) == want.limit:
+            leases.again_us = None
         if leases:
             self._bell.ring()
         return leases
@@ -192,15 +194,14 @@ class MemoryLedger:
         return doc is not None and json.loads(doc.doc).get("paused") is True
 
     def _runnable(self, queue: str, now: int) -> list[JobRecord]:
-        """Return the jobs of the queue that may start, in the order of claiming."""
-        found = [
+        """Return the jobs of the queue that wait and have not expired."""
+        return [
             row
             for row in self._jobs.values()
             if row.queue == queue
             and row.status is Status.PENDING
             and (row.expires_at is None or row.expires_at > now)
         ]
-        return sorted(found, key=rows.place)
 
     async def extend(
         self, holders: Sequence[str], ttl_us: int, *, now: int | None = None

@@ -129,6 +129,19 @@ def _ends(doc: Doc) -> int:
     return ANY_TIME if doc.lease_until is None else doc.lease_until
 
 
+def taken(row: JobRecord, holder: str, now: int) -> JobRecord:
+    """Return the row after a claim."""
+    return replace(
+        row,
+        status=Status.PROCESSING,
+        token=row.token + 1,
+        attempt=row.attempt + 1,
+        seq=row.seq + 1,
+        holder=holder,
+        started_at=now,
+    )
+
+
 def place(row: JobRecord) -> tuple[int, int]:
     """Return what pending jobs of a queue are claimed in the order of."""
     return (-row.priority, row.number)

@@ -11,6 +11,7 @@ from outlast.core.job import (
     Inserted,
     JobRecord,
     Lease,
+    Leases,
     NewJob,
     Page,
     Pruned,
@@ -52,8 +53,12 @@ class Ledger(Protocol):
         """Store jobs durably, one outcome each; `atomic` stores none when one is refused."""
         ...
 
-    async def claim(self, want: Want, *, now: int | None = None) -> list[Lease]:
-        """Lease runnable jobs to a registered worker: highest priority first, then oldest."""
+    async def claim(self, want: Want, *, now: int | None = None) -> Leases:
+        """Lease runnable jobs to a registered worker, within the limits at every instant.
+
+        In a queue: highest priority first (every tenth start goes to whoever waits longest), then
+        in turns between tenants and keys, then oldest first. See `docs/limits-and-fairness.md`.
+        """
         ...
 
     async def extend(

@@ -27,6 +27,7 @@ from outlast.core.unique import Unique
 from outlast.ledger import Ledger, open_ledger
 from outlast.sdk.command import CommandResult, CommandTask, read_recipe, stand_in
 from outlast.sdk.handle import Handle
+from outlast.sdk.limits import set_limit
 from outlast.sdk.parsers import Parser
 from outlast.sdk.queues import Rulebook
 from outlast.sdk.schedules import Schedules, said_of
@@ -225,6 +226,8 @@ class Outlast:
         max_processes: int | None = None,
         max_files: int | None = None,
         env: Env = (),
+        concurrency: int | None = None,
+        rate: str | None = None,
     ) -> Callable[[Callable[P, Any]], TaskHandle[P, Any]]: ...
 
     def task(  # type: ignore[misc]
@@ -241,6 +244,10 @@ class Outlast:
         `max_files` and `env` confine: see docs/isolation.md. `unique` says which of the task's jobs
         are the same intention, and what a further one gets. Raises InvalidInputError for what
         can't be kept.
+        process, which a time limit can kill. `unique` says which of the task's jobs are the same
+        intention, and what a further one gets. `concurrency` and `rate` bound how many of the
+        task's jobs run at once and start, on all workers together. Raises InvalidInputError for
+        what can't be kept.
         """
         chosen_policy = policy_of(**policy)
 
@@ -336,6 +343,14 @@ class Outlast:
             if made.outcome != "created" and (made.outcome, made.id) != ("duplicate", job.id):
                 await self.blobs.drop(job.args)  # what stands in the ledger has its own
         return inserted
+
+    async def limit(self, subject: str, **said: Any) -> None:
+        """Set what holds for `task:NAME`, `tenant:NAME` or `key:NAME` on all workers from now on.
+
+        Takes `concurrency`, `rate` (`"10/s"`), `burst` and `weight`; with none of them, what was
+        set live is taken away. `*` as the name means each that has no limit of its own.
+        """
+        await set_limit(self.ledger, subject, said)
 
     async def submit(self, job: NewJob) -> Handle:
         """Insert one job; raise KeyReusedError or QueueFullError when it is refused."""

@@ -24,6 +24,7 @@ from outlast.core.limits import (
     SECOND,
 )
 from outlast.core.retry import DEFAULT_BACKOFF, NO_RULES, Backoff, Rules, check_rules
+from outlast.core.share import NO_LIMIT, Limit
 from outlast.core.unique import Unique
 from outlast.sdk.capture import Voice, speaking
 from outlast.sdk.context import Job
@@ -49,6 +50,7 @@ class Policy:
     grace_us: int = 10 * SECOND
     unique: Unique | None = None
     confinement: Confinement = NOT_CONFINED
+    limit: Limit = NO_LIMIT
 
     def __post_init__(self) -> None:
         """Refuse what could not be kept, when the task is registered and not when it runs."""
@@ -85,6 +87,8 @@ def policy_of(  # noqa: PLR0913 - a policy has many optional parts
     max_processes: int | None = None,
     max_files: int | None = None,
     env: Env = (),
+    concurrency: int | None = None,
+    rate: str | None = None,
 ) -> Policy:
     """Read a policy as `app.task` takes it."""
     walls = {
@@ -127,6 +131,7 @@ def policy_of(  # noqa: PLR0913 - a policy has many optional parts
         grace_us=duration_us(grace, field="grace"),
         unique=Unique.read(unique) if unique else None,
         confinement=confinement,
+        limit=Limit.of({"concurrency": concurrency, "rate": rate}),
     )
 
 

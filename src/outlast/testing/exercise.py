@@ -17,7 +17,15 @@ from types import ModuleType
 from typing import Final
 
 from outlast.ledger.protocol import Ledger
-from outlast.testing import commit_laws, lease_laws, record_laws, sole_laws, submit_laws
+from outlast.testing import (
+    commit_laws,
+    lease_laws,
+    limit_laws,
+    record_laws,
+    sole_laws,
+    submit_laws,
+    turn_laws,
+)
 
 Law = Callable[[Ledger], Awaitable[None]]
 
@@ -29,7 +37,15 @@ def laws_of(module: ModuleType) -> dict[str, Law]:
 
 LAWS: Final[dict[str, Law]] = {
     name: law
-    for module in (submit_laws, sole_laws, lease_laws, commit_laws, record_laws)
+    for module in (
+        submit_laws,
+        sole_laws,
+        lease_laws,
+        limit_laws,
+        turn_laws,
+        commit_laws,
+        record_laws,
+    )
     for name, law in laws_of(module).items()
 }
 

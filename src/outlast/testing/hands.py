@@ -17,6 +17,7 @@ from outlast.ledger.memory import MemoryLedger
 from outlast.ledger.memory_bell import MemoryBell
 from outlast.ledger.protocol import Bell, Ledger
 from outlast.sdk.app import Outlast
+from outlast.sdk.limits import declare
 from outlast.system import new_id
 from outlast.testing.faults import Fault, Point, points_of
 from outlast.testing.passage import Passage
@@ -208,6 +209,7 @@ class Worker:
         at_once(app.schedules.sync())
         presence = json.dumps({"schedules": list(app.schedules.declared)})
         at_once(ledger.put("worker", self.holder, presence, ttl_us=DURATION_MAX_US))
+        at_once(declare(app))
         self.main = self.node.start(self._pool.run())
 
     @property

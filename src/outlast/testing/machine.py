@@ -29,6 +29,7 @@ from outlast.core import transition as tr
 from outlast.core.fold import fold, of_row
 from outlast.core.job import Event, Filter, JobRecord, Lease, Page, Transition, Want
 from outlast.core.retry import Backoff
+from outlast.core.share import Limit, Rate
 from outlast.core.status import Status
 from outlast.core.unique import ANSWERS, LIVE, REPLACEABLE, Sole
 from outlast.ledger.memory import MemoryLedger
@@ -59,6 +60,8 @@ SUBMIT: Final = st.fixed_dictionaries(
         "max_attempts": st.integers(1, 3),
         "max_depth": st.integers(1, 3),
         "tenant": st.sampled_from(["", "t"]),
+        "task": st.sampled_from(["t", "u"]),
+        "concurrency_key": st.sampled_from(["a", "b", "c"]),
         "key": st.sampled_from(["k1", "k2"]),
         "fingerprint": st.sampled_from(["r1", "r2"]),
         "key_ttl_us": st.sampled_from([1, TTL]),
@@ -93,6 +96,13 @@ WHERE: Final = st.fixed_dictionaries(
         "ahead_of": NUMBER.map(job_id),
     },
 )
+LIMIT: Final = st.builds(
+    Limit,
+    st.sampled_from([None, None, 0, 1, 2]),
+    st.sampled_from([None, Rate(1, 1_000), Rate(2, TTL), Rate(3, TTL, burst=2)]),
+    st.sampled_from([None, 1, 2, 3]),
+)
+_SUBJECTS: Final = ("queue:q1", "task:t", "task:*", "tenant:t", "key:a", "key:b", "key:*")
 _KINDS: Final = (
     "completed",
     "progress",
@@ -321,15 +331,30 @@ class Differential(RuleBasedStateMachine):
                 changes.append(change)
         self.both(lambda to: to.commit(changes, now=self.now))
 
+    @rule(
+        subject=st.sampled_from(_SUBJECTS), limit=LIMIT,
+        kind=st.sampled_from(["limit", "limit", "declared"]), ends=st.booleans(),
+    )  # fmt: skip
+    def limit(self, subject: str, limit: Limit, kind: str, ends: bool) -> None:  # noqa: FBT001
+        """Set a limit, change it while jobs run, or take it away."""
+        doc = None if ends else limit.text()
+        self.both(methodcaller("put", kind, subject, doc, now=self.now))
+
     def chores(self, n: int) -> st.SearchStrategy[Callable[[Ledger], Any]]:
         """Let workers leave, pause queues, and forget what has ended."""
         now = self.now
         pause = st.builds(
-            lambda queue, paused, version: methodcaller(
-                "put", "queue", queue, json.dumps({"paused": paused}), version=version, now=now
+            lambda queue, said, version: methodcaller(
+                "put", "queue", queue, json.dumps(said), version=version, now=now
             ),
             QUEUE,
-            st.booleans(),
+            st.fixed_dictionaries(
+                {"paused": st.booleans()},
+                optional={
+                    "concurrency": st.sampled_from([None, 1, 3]),
+                    "rate_limit": st.sampled_from([None, "2/s"]),
+                },
+            ),
             st.sampled_from([None, None, 0, 1, 2]),
         )
         leave = WORKER.map(lambda name: methodcaller("put", "worker", name, None, now=now))
@@ -353,7 +378,7 @@ class Differential(RuleBasedStateMachine):
         """Compare rows, events and records."""
         self.both(lambda to: _find(to, Filter()))
         self.both(_events)
-        for kind in ("worker", "queue", "tombstone"):
+        for kind in ("worker", "queue", "tombstone", "limit", "declared"):
             self.both(methodcaller("docs", kind))
 
     @invariant()

@@ -4,7 +4,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from outlast.core.job import Event, Filter, Inserted, JobRecord, Lease, NewJob, Page, Verdict, Want
+from outlast.core.job import (
+    Event,
+    Filter,
+    Inserted,
+    JobRecord,
+    Lease,
+    Leases,
+    NewJob,
+    Page,
+    Verdict,
+    Want,
+)
 from outlast.core.retry import Backoff
 from outlast.ledger.protocol import Ledger
 
@@ -47,12 +58,12 @@ async def claim(
     limit: int = 100,
     queues: tuple[str, ...] = ("default",),
     now: int = NOW,
-) -> list[Lease]:
+) -> Leases:
     """Claim at a fixed instant."""
     return await ledger.claim(Want(holder, queues, limit), now=now)
 
 
-async def held(ledger: Ledger, *jobs: NewJob, holder: str = "w1", now: int = NOW) -> list[Lease]:
+async def held(ledger: Ledger, *jobs: NewJob, holder: str = "w1", now: int = NOW) -> Leases:
     """Insert jobs and let a worker claim them."""
     await hire(ledger, holder, now=now)
     await submit(ledger, *jobs, now=now)

@@ -11,8 +11,8 @@ from typing import Any
 from outlast.blobs.box import Blobs
 from outlast.core import transition
 from outlast.core.errors import UnavailableError
-from outlast.core.job import Filter, Lease, Page, Transition, Want, lease_of
-from outlast.core.limits import PAGE_MAX, SECOND, SWEEP_US
+from outlast.core.job import Filter, Lease, Leases, Page, Transition, Want, lease_of
+from outlast.core.limits import MILLISECOND, PAGE_MAX, SECOND, SWEEP_US
 from outlast.core.ports import Clock, Entropy
 from outlast.core.prefetch import ServiceTime
 from outlast.core.queue import QueueRules
@@ -61,6 +61,13 @@ class PoolConfig:
         return replace(self, rules=now)
 
 
+def _until_again(leases: Leases) -> float:
+    """Return for how long to wait for the bell: with a rate limit, time alone lets more start."""
+    if leases.again_us is None:
+        return _SWEEP_S
+    return min(_SWEEP_S, (leases.again_us + MILLISECOND) / SECOND)  # early would find nothing
+
+
 class Pool:
     """Runs jobs until it is drained."""
 
@@ -91,7 +98,7 @@ class Pool:
         self._news = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._queues = deque(config.queues)
-        self._claiming: asyncio.Task[list[Lease]] | None = None
+        self._claiming: asyncio.Task[Leases] | None = None
         self._astray = False  # the last claim may have taken jobs that nobody told us of
         self._flushing = asyncio.Lock()
 
@@ -163,7 +170,7 @@ class Pool:
                 self._buffer.extend(leases)
                 self._start_some()
             else:
-                await self._ledger.bell.wait(_SWEEP_S)
+                await self._ledger.bell.wait(_until_again(leases))
 
     async def _give_back_astray(self) -> None:
         """Give back what a claim took whose answer was lost: nobody else knows of it.

@@ -12,6 +12,7 @@ from outlast.core.job import (
     Inserted,
     JobRecord,
     Lease,
+    Leases,
     NewJob,
     Page,
     Pruned,
@@ -23,6 +24,7 @@ from outlast.core.ports import Clock
 from outlast.ledger.protocol import Capability
 from outlast.ledger.sqlite import insert, read, write
 from outlast.ledger.sqlite.bell import SocketBell
+from outlast.ledger.sqlite.claim import claim
 from outlast.ledger.sqlite.connection import schema_version, set_schema_version, structure
 from outlast.ledger.sqlite.lane import Lane
 from outlast.ledger.sqlite.reserve import Reserve
@@ -87,9 +89,9 @@ class SqliteLedger:
             self._reserve.guard()
         return outcomes
 
-    async def claim(self, want: Want, *, now: int | None = None) -> list[Lease]:
+    async def claim(self, want: Want, *, now: int | None = None) -> Leases:
         return await self._writer.run(
-            lambda db, clock: write.claim(db, want, clock if now is None else now)
+            lambda db, clock: claim(db, want, clock if now is None else now)
         )
 
     async def extend(

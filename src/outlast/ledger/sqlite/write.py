@@ -6,91 +6,14 @@ from typing import Any, Final
 
 import apsw
 
-from outlast.core.job import Lease, Pruned, Transition, Verdict, Want
+from outlast.core.job import Lease, Pruned, Transition, Verdict
 from outlast.core.limits import TOMBSTONE_TTL_US
 from outlast.core.status import TERMINAL, Status
+from outlast.ledger.sqlite.claim import lease_of
 from outlast.ledger.sqlite.connection import one, rows
 from outlast.ledger.sqlite.statements import sql
 
 _BACK: Final = frozenset({Status.PENDING, Status.SCHEDULED, Status.WAITING})
-
-
-def claim(db: apsw.Connection, want: Want, now: int) -> list[Lease]:
-    """Lease runnable jobs queue by queue, each with its `started` event."""
-    if one(db, sql("holder_alive"), {"holder": want.holder}) is None:
-        return []
-    paused = {key for (key,) in db.execute(sql("paused"))}
-    claimed: list[tuple[Any, ...]] = []
-    for queue in want.queues:
-        if queue in paused:
-            continue
-        room = want.limit - len(claimed)
-        if room <= 0:
-            break
-        taken = rows(
-            db, sql("claim"), {"holder": want.holder, "queue": queue, "now": now, "limit": room}
-        )
-        # RETURNING promises no order.
-        taken.sort(key=lambda row: (-row[11], row[0]))
-        claimed += taken
-    if claimed:
-        tail = f'"worker": {json.dumps(want.holder)}}}'
-        db.executemany(
-            sql("insert_event"),
-            [
-                (
-                    row[0],
-                    row[1],
-                    "started",
-                    now,
-                    f'{{"attempt": {row[7]}, "token": {row[6]}, {tail}',
-                )
-                for row in claimed
-            ],
-        )
-    return [_lease(row[2:]) for row in claimed]
-
-
-def _lease(row: tuple[Any, ...]) -> Lease:
-    (
-        id_,
-        task,
-        queue,
-        args,
-        token,
-        attempt,
-        max_attempts,
-        lost,
-        run,
-        priority,
-        timeout_us,
-        cancel_requested,
-        key,
-        tenant,
-        holder,
-        submitted_at,
-        deadline_at,
-    ) = row
-    return Lease(
-        id_,
-        task,
-        queue,
-        # A damaged text fails its own job, not the claim of its neighbours.
-        args.decode("utf-8", "surrogateescape"),
-        token,
-        attempt,
-        max_attempts,
-        lost,
-        run,
-        priority,
-        timeout_us,
-        bool(cancel_requested),
-        key,
-        tenant,
-        holder,
-        submitted_at,
-        deadline_at,
-    )
 
 
 def extend(db: apsw.Connection, holders: Sequence[str], ttl_us: int, now: int) -> list[str]:
@@ -120,6 +43,9 @@ def commit(db: apsw.Connection, transitions: Sequence[Transition], now: int) -> 
         if row is None:
             verdicts.append(_refusal(db, change.id))
             continue
+        moved = change.queue is not None or change.priority is not None
+        if moved or change.target is Status.PENDING:
+            db.execute(sql("line_join"), {"number": row[0]})
         if change.event:
             events.append((row[0], row[1], change.event, now, change.data))
         verdicts.append(Verdict(change.id, accepted=True, seq=row[1]))
@@ -187,7 +113,7 @@ def _refusal(db: apsw.Connection, job_id: str) -> Verdict:
 def expired(db: apsw.Connection, limit: int, now: int) -> list[Lease]:
     """Give up every worker whose time is up, and return the leases that no living worker holds."""
     db.execute(sql("give_up"), {"now": now})
-    return [_lease(row) for row in rows(db, sql("expired"), {"limit": limit})]
+    return [lease_of(row) for row in rows(db, sql("expired"), {"limit": limit})]
 
 
 def put(
@@ -227,6 +153,7 @@ def prune(
     for row in gone:
         tombstone = json.dumps({"tenant": row[3]})
         put(db, ("tombstone", row[1], tombstone), None, TOMBSTONE_TTL_US, now)
+    db.execute(sql("prune_paces"), {"now": now})
     keys = len(rows(db, sql("prune_keys"), {"now": now, "limit": limit}))
     docs = len(rows(db, sql("prune_docs"), {"now": now, "limit": limit}))
     return Pruned(len(gone), keys, tuple(row[1] for row in gone), docs)

@@ -1,0 +1,300 @@
+"""Who may start next: limits on how many run and how often they start, and turns between keys."""
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
+
+from outlast.core.errors import InvalidInputError
+from outlast.core.limits import DAY, HOUR, MINUTE, SECOND
+
+CONCURRENCY_MAX: Final = 1_000_000
+BURST_MAX: Final = 1_000_000
+WEIGHT_MAX: Final = 1_000
+TURN: Final = 1_000_000  # how far one start moves a lane of weight 1; one of weight 2, half as far
+AGED_EVERY: Final = 10  # of so many starts one goes to whoever waits longest, whatever its priority
+KINDS: Final = ("queue", "task", "tenant", "key")
+FIELDS: Final = ("concurrency", "rate", "burst", "weight")
+_BOUNDS: Final = (
+    ("concurrency", 0, CONCURRENCY_MAX),
+    ("burst", 1, BURST_MAX),
+    ("weight", 1, WEIGHT_MAX),
+)
+_UNIT_US: Final = {"s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY}
+_RATE: Final = re.compile(r"^\s*(\d{1,9})\s*/\s*(?:(\d{1,9})\s*)?(s|m|h|d)\s*$", re.ASCII)
+
+
+class Pace(NamedTuple):
+    """What is remembered of a subject's starts: when the next would be due, and the last one."""
+
+    due: int
+    at: int
+
+
+NO_PACE: Final = Pace(0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """At most `count` starts in any `per_us`, evenly spaced; `burst` of them may come at once.
+
+    The rule is GCRA (ITU-T I.371): a start is allowed when it is at most `burst` − 1 gaps earlier
+    than it would be due if the rate were kept exactly.
+
+    >>> rate = Rate(count=2, per_us=1_000_000)
+    >>> pace = rate.after(NO_PACE, now=5_000_000)
+    >>> pace, rate.free_at(pace)
+    (Pace(due=5500000, at=5000000), 5500000)
+    """
+
+    count: int
+    per_us: int
+    burst: int = 1
+
+    def __str__(self) -> str:
+        for unit, us in reversed(_UNIT_US.items()):
+            if self.per_us % us == 0:
+                return f"{self.count}/{self.per_us // us}{unit}".replace("/1" + unit, "/" + unit)
+        return f"{self.count}/{self.per_us / SECOND:g}s"
+
+    @property
+    def gap_us(self) -> int:
+        """Between two starts, rounded up, so that no window ever holds one too many."""
+        return -(-self.per_us // self.count)
+
+    def _due(self, pace: Pace) -> int:
+        """Return the due, within what this rate can leave behind: another may have held then."""
+        gap = self.gap_us
+        return min(max(pace.due, pace.at + gap), pace.at + self.burst * gap)
+
+    def free_at(self, pace: Pace) -> int:
+        """Return from when on the next start is allowed."""
+        return self._due(pace) - (self.burst - 1) * self.gap_us
+
+    def after(self, pace: Pace, now: int) -> Pace:
+        """Return the pace after a start."""
+        return Pace(max(now, self._due(pace)) + self.gap_us, now)
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """What holds for one subject; None: nothing was said."""
+
+    concurrency: int | None = None  # how many may hold a lease at once
+    rate: Rate | None = None  # how often one may start
+    weight: int | None = None  # its share, where it competes with others: 2 gets twice as much as 1
+
+    @classmethod
+    @lru_cache(maxsize=1_024)
+    def read(cls, text: str) -> "Limit":
+        """Read what `text` wrote."""
+        doc = json.loads(text)
+        rate = doc.get("rate")
+        return cls(doc.get("concurrency"), Rate(**rate) if rate else None, doc.get("weight"))
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> "Limit":
+        """Read `concurrency`, `rate`, `burst` and `weight` as people give them; null says nothing.
+
+        Raises InvalidInputError that lists all that is wrong.
+
+        >>> Limit.of({"concurrency": 5, "rate": "10/s"}).rate
+        Rate(count=10, per_us=1000000, burst=1)
+        """
+        errors = [
+            {"path": f"{name:.80}", "message": f"no such field; known: {', '.join(FIELDS)}"}
+            for name in sorted(given.keys() - set(FIELDS))
+        ]
+        values: dict[str, int | None] = {}
+        for name, low, high in _BOUNDS:
+            value = values[name] = given.get(name)
+            if value is not None and not _is_whole(value, low, high):
+                message = f"expected a whole number from {low} to {high}, got {value!r:.60}"
+                errors.append({"path": name, "message": message})
+        rate = None
+        try:
+            rate = None if given.get("rate") is None else rate_of(given["rate"], field="rate")
+        except InvalidInputError as error:
+            errors.append({"path": "rate", "message": error.message.removeprefix("rate: ")})
+        if values["burst"] is not None and rate is None:
+            errors.append({"path": "burst", "message": "expected a rate beside it"})
+        if errors:
+            listed = "; ".join(f"{e['path']}: {e['message']}" for e in errors)
+            raise InvalidInputError(f"invalid limit: {listed}", errors=errors)
+        if rate is not None and values["burst"] is not None:
+            rate = replace(rate, burst=values["burst"])
+        return cls(values["concurrency"], rate, values["weight"])
+
+    def text(self) -> str:
+        """Write it as the ledger keeps it."""
+        rate = None if self.rate is None else asdict(self.rate)
+        return json.dumps({"concurrency": self.concurrency, "rate": rate, "weight": self.weight})
+
+    def shown(self) -> dict[str, Any]:
+        """Write it as people give it.
+
+        >>> Limit.of({"rate": "600/m"}).shown()
+        {'concurrency': None, 'rate': '600/m', 'burst': 1, 'weight': None}
+        """
+        rate = None if self.rate is None else str(self.rate)
+        burst = None if self.rate is None else self.rate.burst
+        return {
+            "concurrency": self.concurrency,
+            "rate": rate,
+            "burst": burst,
+            "weight": self.weight,
+        }
+
+    def said_of_queue(self, text: str) -> "Limit":
+        """Return this limit with what a queue's own record says of it; null there takes it away."""
+        said = json.loads(text)
+        limit = self
+        if "concurrency" in said:
+            limit = replace(limit, concurrency=said["concurrency"])
+        if "rate_limit" in said:
+            rate = said["rate_limit"]
+            # One that can't be read, of a newer version perhaps, must not stop every claim.
+            with suppress(InvalidInputError):
+                limit = replace(limit, rate=None if rate is None else rate_of(rate))
+        return limit
+
+
+NO_LIMIT: Final = Limit()
+
+
+def _is_whole(value: object, low: int, high: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+
+
+def rate_of(value: object, *, field: str = "rate_limit") -> Rate:
+    """Read a rate: `"10/s"`, `"100/m"`, `"5/30s"`; raise InvalidInputError naming `field`.
+
+    >>> str(rate_of("100/m"))
+    '100/m'
+    """
+    match = _RATE.match(value) if isinstance(value, str) else None
+    if match is None or not int(match[1]) or match[2] == "0":
+        message = 'expected a rate such as "10/s", "100/m" or "5/30s"'
+        raise InvalidInputError(
+            f"{field}: {message}, got {value!r:.80}", errors=[{"path": field, "message": message}]
+        )
+    return Rate(int(match[1]), int(match[2] or 1) * _UNIT_US[match[3]])
+
+
+def subjects(queue: str, task: str, tenant: str, key: str | None) -> tuple[str, ...]:
+    """Name what a job counts against, in the order in which its limits are looked at.
+
+    >>> subjects("default", "render", "", "user-1")
+    ('queue:default', 'task:render', 'key:user-1')
+    """
+    found = [f"queue:{queue}", f"task:{task}"]
+    if tenant:
+        found.append(f"tenant:{tenant}")
+    if key:
+        found.append(f"key:{key}")
+    return tuple(found)
+
+
+def default_of(subject: str) -> str:
+    """Name the record that holds for each subject of a kind that has none of its own.
+
+    >>> default_of("key:user-1")
+    'key:*'
+    """
+    return f"{subject.partition(':')[0]}:*"
+
+
+def chosen(subject: str, found: Mapping[tuple[str, str], str]) -> Limit:
+    """Pick the record that holds: set live, else declared by the code, else its kind's default.
+
+    `found` has the texts of records by their kind (`limit`, `declared`) and key; of a queue, also
+    its own record (`queue`), which counts over all of these.
+    """
+    places = (("limit", subject), ("declared", subject), ("limit", default_of(subject)))
+    limit = next((Limit.read(found[place]) for place in places if place in found), NO_LIMIT)
+    kind, _, name = subject.partition(":")
+    if kind == "queue" and ("queue", name) in found:
+        return limit.said_of_queue(found["queue", name])
+    return limit
+
+
+def step_of(limits: Sequence[Limit]) -> int:
+    """Return how far a start moves a lane's turn: the narrowest subject with a weight says it.
+
+    >>> step_of([NO_LIMIT, Limit(weight=4)]), step_of([NO_LIMIT])
+    (250000, 1000000)
+    """
+    return TURN // next((limit.weight for limit in reversed(limits) if limit.weight), 1)
+
+
+class Gate:
+    """The limits during one claim: who is stopped by which, and what a start uses up."""
+
+    def __init__(
+        self,
+        now: int,
+        limit_of: Callable[[str], Limit],
+        running: Callable[[], Mapping[str, int]],
+        pace_of: Callable[[str], Pace],
+    ) -> None:
+        self._now = now
+        self._limit_of = limit_of
+        self._running = running
+        self._pace_of = pace_of
+        self._limits: dict[str, Limit] = {}
+        self._counts: dict[str, int] | None = None
+        self._paces: dict[str, Pace] = {}
+        self.used: set[str] = set()  # the subjects whose pace has moved
+        self.free_at: int | None = None  # when the first of those that a rate stopped may start
+
+    def limit(self, subject: str) -> Limit:
+        """Return what holds for a subject."""
+        found = self._limits.get(subject)
+        if found is None:
+            found = self._limits[subject] = self._limit_of(subject)
+        return found
+
+    def pace(self, subject: str) -> Pace:
+        """Return what is remembered of a subject's starts."""
+        if subject not in self._paces:
+            self._paces[subject] = self._pace_of(subject)
+        return self._paces[subject]
+
+    def _count(self, subject: str) -> int:
+        if self._counts is None:
+            self._counts = dict(self._running())
+        return self._counts.get(subject, 0)
+
+    def stopped_by(self, names: Sequence[str]) -> str | None:
+        """Return the first of these subjects that lets no other job start now."""
+        for subject in names:
+            limit = self.limit(subject)
+            if limit.concurrency is not None and self._count(subject) >= limit.concurrency:
+                return subject
+            if limit.rate is not None:
+                free_at = limit.rate.free_at(self.pace(subject))
+                if free_at > self._now:
+                    self.free_at = min(free_at, self.free_at or free_at)
+                    return subject
+        return None
+
+    def take(self, names: Sequence[str]) -> None:
+        """Count one start against all of these."""
+        for subject in names:
+            limit = self.limit(subject)
+            if limit.concurrency is not None:
+                self._count(subject)  # what runs is read before the first start, never after
+                assert self._counts is not None  # noqa: S101 - the line above read it
+                self._counts[subject] = self._counts.get(subject, 0) + 1
+            if limit.rate is not None:
+                self._paces[subject] = limit.rate.after(self.pace(subject), self._now)
+                self.used.add(subject)
+
+    def is_open(self, names: Sequence[str]) -> bool:
+        """Whether no limit at all holds for these."""
+        return all(
+            limit.concurrency is None and limit.rate is None for limit in map(self.limit, names)
+        )

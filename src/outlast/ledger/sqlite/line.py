@@ -1,0 +1,178 @@
+"""The lines of a queue in the order of their turns, read no further than a claim needs."""
+
+from dataclasses import dataclass, field
+from heapq import heappop, heappush, heapreplace
+from typing import Any, Final
+
+import apsw
+
+from outlast.core.share import Gate, step_of, subjects
+from outlast.ledger.sqlite.connection import rows
+from outlast.ledger.sqlite.statements import sql
+
+_MORE: Final = 64  # how many numbers of a line are read at once, after the first
+_SHARED: Final = 2  # so many lanes make a level one to share
+_FIRST_LANE_NAME: Final = 2  # of a line's subjects, after its queue and its task
+Row = tuple[Any, ...]
+Lane = tuple[str, str]
+
+
+@dataclass(slots=True)
+class View:
+    """One queue at the instant of a claim, and what was found to be empty on the way."""
+
+    db: apsw.Connection
+    queue: str
+    now: int
+    gate: Gate
+    stale: "list[Line]" = field(default_factory=list)
+
+    def step_of(self, line: "Line") -> int:
+        """Return how far a start moves the line's lane."""
+        return step_of([self.gate.limit(name) for name in line.names[_FIRST_LANE_NAME:]])
+
+
+@dataclass(slots=True)
+class Level:
+    """One priority of a queue: whose turn it is in it."""
+
+    priority: int
+    at: int = 0
+    starts: int = 0
+    passes: dict[Lane, int] = field(default_factory=dict)  # of those that were served now
+    streams: "list[Stream]" = field(default_factory=list)
+    is_shared: bool = False  # two lanes or more wait
+    is_waiting: bool = False
+    has_past: bool = False  # turns are kept that nobody needs any more
+    has_changed: bool = False
+
+    def turn(self, line: "Line") -> int:
+        """Return where a line stands: never before the level, so that nobody saves up turns."""
+        return max(self.passes.get(line.lane, line.passed), self.at)
+
+    def first(self) -> "Line | None":
+        """Return the line whose turn it is."""
+        firsts = [line for stream in self.streams if (line := stream.first()) is not None]
+        return min(firsts, key=lambda line: (self.turn(line), line.head), default=None)
+
+    def look(self) -> None:
+        """Read as much as tells whether anybody waits here, and whether more than one lane does."""
+        lanes: set[Lane] = set()
+        for stream in self.streams:
+            while len(lanes) < _SHARED and (line := stream.read_one()) is not None:
+                lanes.add(line.lane)
+        self.is_waiting, self.is_shared = bool(lanes), len(lanes) >= _SHARED
+
+    def serve(self, line: "Line") -> int:
+        """Take the line's first job, and move its lane on if there is anybody to share with."""
+        self.has_changed = True
+        if self.is_shared:
+            self.at = self.turn(line)
+            self.passes[line.lane] = self.at + line.stream.view.step_of(line)
+        return line.stream.pop(line)
+
+    def pass_of(self, line: "Line") -> int:
+        """Return the turn to remember for a line that was served."""
+        passed = self.passes.get(line.lane, 0)
+        return passed if passed > self.at else 0
+
+
+class Line:
+    """Jobs that the same limits hold for; only as many of them are read as are needed."""
+
+    __slots__ = ("_numbers", "head", "is_read", "lane", "names", "passed", "place", "stream")
+
+    def __init__(self, stream: "Stream", row: Row) -> None:
+        tenant, key, passed, _, first = row
+        self.stream = stream
+        self.place = {**stream.place, "tenant": tenant, "key": key}
+        self.lane = (tenant, key)
+        self.passed: int = passed
+        self.names = subjects(stream.place["queue"], stream.place["task"], tenant, key)
+        self.head: int = first or 0  # the number of its first job; 0: it has none
+        self.is_read = True  # else no job of it has a smaller number than that
+        self._numbers: list[int] = []
+
+    def advance(self) -> None:
+        """Leave the first job behind; who is next is read when that is asked for."""
+        self.is_read = bool(self._numbers)
+        self.head = self._numbers.pop() if self._numbers else self.head + 1
+
+    def read(self) -> None:
+        """Read who is next."""
+        view = self.stream.view
+        binds = {**self.place, "now": view.now, "head": self.head, "limit": _MORE}
+        self._numbers = [number for (number,) in rows(view.db, sql("waiting"), binds)][::-1]
+        self.head = self._numbers.pop() if self._numbers else 0
+        self.is_read = True
+
+
+class Stream:
+    """The lines of one level and task, in the order of their turns."""
+
+    def __init__(self, view: View, level: Level, task: str) -> None:
+        self.view = view
+        self._level = level
+        self.place: dict[str, Any] = {"queue": view.queue, "priority": level.priority, "task": task}
+        binds = {**self.place, "now": view.now}
+        self._unread = view.db.execute(sql("stream"), binds)
+        self._next = next(self._unread, None)
+        self._ready: list[tuple[int, int, Lane, Line]] = []  # a heap by turn and number
+
+    def close(self) -> None:
+        """End the statement: an open one holds an old state of the file, and so blocks writing."""
+        self._unread.close()
+
+    def read_one(self) -> Line | None:
+        """Read the next line that has jobs."""
+        while self._next is not None:
+            line = Line(self, self._next)
+            self._next = next(self._unread, None)
+            self._level.has_past |= line.passed > 0
+            if line.head:
+                heappush(self._ready, (self._level.turn(line), line.head, line.lane, line))
+                return line
+            self.view.stale.append(line)
+        return None
+
+    def first(self) -> Line | None:
+        """Return the line whose turn it is; those that a limit stops are out for this claim."""
+        while True:
+            while self._next is not None and self._may_come_first(self._next):
+                self.read_one()
+            if not self._ready:
+                return None
+            turn, *_, line = self._ready[0]
+            if not line.is_read:
+                line.read()
+                self._settle(line)
+                continue
+            if self._level.turn(line) > turn:
+                self._settle(line)
+                continue
+            stopper = self.view.gate.stopped_by(line.names)
+            if stopper is None:
+                return line
+            if stopper in line.names[:2]:  # the queue or the task: it stops all the others too
+                self._ready, self._next = [], None
+                return None
+            heappop(self._ready)
+
+    def _may_come_first(self, row: Row) -> bool:
+        # As it was written down, because the rows behind it are in that order.
+        turn = max(row[2], self._level.at)
+        return not self._ready or (turn, row[3]) < self._ready[0][:2]
+
+    def _settle(self, line: Line) -> None:
+        """Put the first line where it belongs after it, or another of its lane, was served."""
+        if line.head:
+            heapreplace(self._ready, (self._level.turn(line), line.head, line.lane, line))
+        else:
+            heappop(self._ready)
+
+    def pop(self, line: Line) -> int:
+        """Take the first job of the first line; return its number."""
+        number = line.head
+        line.advance()
+        self._settle(line)
+        return number

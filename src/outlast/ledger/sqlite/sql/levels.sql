@@ -1,0 +1,1 @@
+SELECT priority, at, starts FROM level WHERE queue = :queue

@@ -1,0 +1,1 @@
+SELECT kind, key, doc FROM doc WHERE kind IN ('declared', 'limit', 'queue') LIMIT :most

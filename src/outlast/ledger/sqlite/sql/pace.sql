@@ -1,0 +1,1 @@
+SELECT due, at FROM pace WHERE subject = :subject

@@ -1,0 +1,92 @@
+"""The laws about limits and turns have teeth: each planted bug makes a named law fail."""
+
+import pytest
+import test_laws as laws
+
+from outlast.core.errors import OutlastError
+from outlast.core.share import TURN, Gate, Rate
+from outlast.ledger.sqlite import claim, line
+from outlast.ledger.sqlite.statements import sql
+from outlast.testing import lease_laws, limit_laws, turn_laws
+from tests.ledger_fixtures import plant
+
+STATEMENTS = {
+    "nothing counts as running": (
+        "running", "status = 'processing'", "status = 'processing' AND 0",
+        limit_laws.test_no_more_run_at_once_than_the_limit_says,
+    ),
+    "the dead don't count": (
+        "running", "'processing'", "'processing' AND holder <> 'w1'",
+        limit_laws.test_a_dead_workers_leases_count_until_they_are_taken_back,
+    ),
+    "who comes back stands in no line": (
+        "line_join", "AND status = 'pending'", "AND status = 'none'",
+        lease_laws.test_a_job_for_later_starts_only_when_due,
+    ),
+    "a rate without a memory": (
+        "pace", "WHERE subject", "WHERE 0 AND subject",
+        limit_laws.test_a_rate_is_never_exceeded_in_any_window,
+    ),
+    "a declared limit over one set live": (
+        "limits", "'limit'", "'none'",
+        limit_laws.test_what_is_set_live_beats_what_code_declares_which_beats_the_default,
+    ),
+    "turns that are not remembered": (
+        "line_turn", "pass = :pass", "pass = 0 * :pass",
+        turn_laws.test_keys_take_turns_however_many_jobs_each_has,
+    ),
+    "the last of a line first": (
+        "waiting", "ORDER BY number", "ORDER BY number DESC",
+        turn_laws.test_inside_a_key_and_priority_the_oldest_goes_first,
+    ),
+}  # fmt: skip
+
+CODE = {
+    "starts of a batch don't count": (
+        Gate, "take", lambda *_: None, limit_laws.test_a_batch_is_bound_as_single_claims_are,
+    ),
+    "a rate that saves up": (
+        Rate, "_due", lambda _, pace: pace.due,
+        limit_laws.test_a_rate_changed_live_counts_from_the_last_start,
+    ),
+    "turns that are saved up": (
+        line.Level, "turn", lambda level, one: level.passes.get(one.lane, one.passed),
+        turn_laws.test_who_was_away_or_stopped_has_saved_up_no_turns,
+    ),
+    "two lanes and no more": (
+        line.Stream, "_may_come_first", lambda *_: False,
+        turn_laws.test_keys_take_turns_however_many_jobs_each_has,
+    ),
+    "all weigh alike": (
+        line, "step_of", lambda _: TURN, turn_laws.test_turns_are_shared_by_weight,
+    ),
+    "priority alone": (
+        claim, "AGED_EVERY", 10**9, turn_laws.test_every_tenth_start_goes_to_whoever_waits_longest,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", STATEMENTS)
+async def test_a_planted_statement_is_caught(ledger, monkeypatch, name):
+    file, good, bad, law = STATEMENTS[name]
+    assert good in sql(file)
+    plant(monkeypatch, file, lambda text: text.replace(good, bad))
+
+    with pytest.raises((AssertionError, ValueError, OutlastError)):
+        await law(ledger)
+
+
+@pytest.mark.parametrize("name", CODE)
+async def test_a_planted_rule_is_caught(ledger, monkeypatch, name):
+    where, what, bad, law = CODE[name]
+    monkeypatch.setattr(where, what, bad)
+
+    with pytest.raises((AssertionError, ValueError, OutlastError)):
+        await law(ledger)
+
+
+async def test_a_statement_that_is_left_open_is_caught(ledger, tmp_path, monkeypatch):
+    monkeypatch.setattr(line.Stream, "close", lambda _: None)
+
+    with pytest.raises((AssertionError, OutlastError)):
+        await laws.test_a_claim_from_many_lines_leaves_no_statement_open(ledger, tmp_path)
