@@ -22,6 +22,7 @@ from outlast.api.routes import WAYS
 from outlast.api.schemas import SCHEMAS
 from outlast.core.job import Filter, Page, Want
 from outlast.core.limits import LEASE_US
+from outlast.sdk.limits import set_limit
 from outlast.sdk.queues import change_queue
 from outlast.sdk.settings import Settings
 from outlast.system import CLOCK, ENTROPY, new_id
@@ -62,7 +63,10 @@ POLICY = {
         "POST /v1/jobs", "POST /v1/jobs/batch", "POST /v1/tasks/{task}/jobs", "POST /v1/blobs",
     },
     "what everybody has": {"GET /v1/tasks"},
-    "nothing": {"PATCH /v1/queues/{q}"},
+    "nothing": {
+        "PATCH /v1/queues/{q}", "GET /v1/limits", "PUT /v1/limits/{subject:path}",
+        "DELETE /v1/limits/{subject:path}",
+    },
 }  # fmt: skip
 
 
@@ -189,6 +193,7 @@ async def world(folder, *, neighbour):
                 await made.b.submit("before", queue="idle")
                 await made.b.submit("finished", wait=True)
             await change_queue(app.ledger, f"{NEIGHBOUR}-queue", {"max_depth": 77})
+            await set_limit(app.ledger, f"tenant:{NEIGHBOUR}", {"weight": 3})
         else:
             made.b.ids = {
                 name: new_id() for name in ("done", "failed", "running", "waiting", "forgotten")
@@ -217,7 +222,8 @@ def values_of(a, b):
         "id": ids, "ids": [[one] for one in ids] + [[a.ids["failed"], *ids]],
         "name": [b.name, f"{b.name}.txt"], "q": [b.name, f"{b.name}-queue", "default", ids[0]],
         "queue": [f"{b.name}-queue", "idle"], "task": ["work"], "tag": [b.name], "tags": [[b.name]],
-        "tenant": [b.name], "fingerprint": [b.name], "type": ["completed"], "after": [0],
+        "tenant": [b.name], "subject": [f"tenant:{b.name}", "tenant:*"],
+        "fingerprint": [b.name], "type": ["completed"], "after": [0],
         "concurrency_key": [b.name], "idempotency_key": [b.name],
         "args": [{"word": b.name}, {"word": 1}, {"$blob": b.upload}, {"word": {"$blob": b.upload}}],
         "unique": [{"by": ["word"], "on": "reject"}], "Idempotency-Key": [b.name],

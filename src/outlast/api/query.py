@@ -82,7 +82,7 @@ def filter_of(
 ) -> Filter:
     """Read a filter from a query or a body; `status` fixes the status."""
     chosen = given.get("status")
-    if chosen is not None and chosen not in set(Status):
+    if chosen is not None and chosen not in tuple(Status):
         problems.say("status", f"expected one of {', '.join(Status)}; got {chosen!r:.60}")
         chosen = None
     return Filter(

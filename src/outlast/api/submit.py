@@ -53,7 +53,7 @@ def build(context: Context, body: Any, who: Caller, header: str | None) -> NewJo
     if not isinstance(args, dict):
         wrong.append(("args", f"expected an object, got {args!r:.60}"))
     key = body.get("idempotency_key") if header is None else header
-    if header is not None and body.get("idempotency_key") not in {None, header}:
+    if header is not None and body.get("idempotency_key") not in (None, header):
         wrong.append(("idempotency_key", "expected the value of the Idempotency-Key header"))
     if wrong or task is None:
         raise _invalid(wrong)

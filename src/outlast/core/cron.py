@@ -15,6 +15,7 @@ from outlast.core.limits import CRON_CHARS_MAX, CRON_DAYS_MAX, HOUR, SECOND
 
 _HOUR_S: Final = HOUR // SECOND
 _DAY: Final = timedelta(days=1)
+_PLAIN: Final = f"expected at most {CRON_CHARS_MAX} plain characters"
 _NICKNAMES: Final = {
     "@yearly": "0 0 1 1 *",
     "@annually": "0 0 1 1 *",
@@ -71,6 +72,10 @@ class Cron:
     def __post_init__(self) -> None:
         """Refuse what can't be read or never ticks; raise InvalidInputError naming the part."""
         zone_of(self.zone)
+        if not isinstance(self.text, str):
+            raise _bad(
+                self.text, _PLAIN
+            )  # before any cache is asked: not all there is can be a key
         if not _comes(self.text):
             raise _bad(self.text, "expected a time that comes, this one never does")
 
@@ -114,11 +119,11 @@ def _days(first: date, step: int) -> Iterator[date]:
         yield first + step * number * _DAY
 
 
-@lru_cache(maxsize=1_024, typed=True)
-def _parsed(text: object) -> CronSim:
+@lru_cache(maxsize=1_024)
+def _parsed(text: str) -> CronSim:
     """Parse an expression; what comes back is only asked, never moved."""
-    if not isinstance(text, str) or len(text) > CRON_CHARS_MAX or not text.isascii():
-        raise _bad(text, f"expected at most {CRON_CHARS_MAX} plain characters")
+    if len(text) > CRON_CHARS_MAX or not text.isascii():
+        raise _bad(text, _PLAIN)
     parts = _NICKNAMES.get(text.strip().lower(), text).split()
     if len(parts) != len(_FIELDS):
         raise _bad(text, f"expected five fields ({', '.join(_FIELDS)}) or one of @hourly, @daily …")
