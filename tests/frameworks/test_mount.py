@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from outlast import Outlast
+from outlast import Job, Outlast
 from outlast.api import guard, server
 from outlast.core.errors import CapabilityError, InvalidInputError
 from outlast.sdk import web
@@ -29,8 +29,13 @@ async def jobs(tmp_path):
     app = new_app(tmp_path)
 
     @app.task
-    async def add(a: int, b: int) -> int:
+    async def add(job: Job, a: int, b: int) -> int:
+        await job.save("sum.txt", str(a + b).encode())
         return a + b
+
+    @app.task
+    async def echo(text: str) -> str:
+        return text
 
     async with app:
         yield app
@@ -76,6 +81,19 @@ async def test_every_address_that_a_mounted_app_names_is_one_where_it_answers(jo
         assert all(one["links"]["self"].startswith(f"{at}/v1/") for one in listed)
         late = await web.post(made.json()["links"]["cancel"])
         assert late.status_code == 409
+
+
+async def test_files_and_large_payloads_are_where_a_mounted_app_says(jobs):
+    large = "x" * 100_000
+    async with client(starlette(jobs)) as web, running(jobs):
+        for task, args in (("add", {"a": 1, "b": 2}), ("echo", {"text": large})):
+            made = await web.post("/jobs/v1/jobs", json={"task": task, "args": args})
+            seen = await web.get(made.headers["location"], headers={"Prefer": "wait=20"})
+
+            addresses = re.findall(r'"(/[^"]+)"', seen.text)
+            assert len(addresses) >= 4
+            for address in set(addresses) - {seen.json()["links"]["cancel"]}:
+                assert (await web.get(address)).status_code == 200, address
 
 
 async def test_a_schedule_of_a_mounted_app_tells_where_it_is(jobs):

@@ -95,9 +95,14 @@ class Place(NamedTuple):
 NOWHERE: Final = Place(None, None, None)
 
 
+def address_of(job_id: str) -> str:
+    """Return where the caller finds a job."""
+    return f"{mounted_at.get()}/v1/jobs/{job_id}"
+
+
 def job_out(job: JobRecord, *, admin: bool = False, place: Place = NOWHERE) -> dict[str, Any]:
     """Write a job as `GET /v1/jobs/{id}` shows it."""
-    here = f"{mounted_at.get()}/v1/jobs/{job.id}"
+    here = address_of(job.id)
     progress = from_json(job.progress) if job.progress else None
     return {
         "id": job.id, "task": job.task, "queue": job.queue, "status": job.status,
@@ -124,7 +129,7 @@ def _artifacts_out(job: JobRecord) -> list[dict[str, Any]]:
     return [
         {
             **{name: value for name, value in entry.items() if name not in _INTERNAL},
-            "href": f"/v1/jobs/{job.id}/artifacts/{quote(entry['name'], safe='')}",
+            "href": f"{address_of(job.id)}/artifacts/{quote(entry['name'], safe='')}",
         }
         for entry in entries_of(job.artifacts, CLOCK.now_us())
     ]

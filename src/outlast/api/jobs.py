@@ -7,7 +7,7 @@ from pydantic_core import from_json
 from starlette.requests import Request
 from starlette.responses import Response
 
-from outlast.api.codec import NOWHERE, Place, answer, error_out, event_out, job_out
+from outlast.api.codec import NOWHERE, Place, address_of, answer, error_out, event_out, job_out
 from outlast.api.context import Context
 from outlast.api.guard import Caller
 from outlast.api.query import Problems, cursor_of, filter_of, number_of, page_of, wait_seconds
@@ -60,7 +60,7 @@ async def show(context: Context, request: Request, who: Caller) -> Response:
     shown = job_out(job, admin=who.admin, place=place)
     if moved(job.args):
         shown["args"] = None
-        shown["links"]["args"] = f"/v1/jobs/{job.id}/args"
+        shown["links"]["args"] = f"{address_of(job.id)}/args"
     else:
         shown["args"] = from_json(job.args)
     return answer(shown, headers=headers)

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from outlast.api.body import read_body
-from outlast.api.codec import answer, job_out, mounted_at, problem_body
+from outlast.api.codec import address_of, answer, job_out, problem_body
 from outlast.api.context import Context
 from outlast.api.files import Uploads
 from outlast.api.fresh import Written, record_of, written
@@ -126,7 +126,7 @@ async def _submit(context: Context, request: Request, who: Caller, body: Any) ->
     seconds = wait_seconds(request)
     if inserted.outcome == "created" and not seconds:
         return _created(job, inserted.at_us)
-    headers = {"Location": f"{mounted_at.get()}/v1/jobs/{inserted.id}"}
+    headers = {"Location": address_of(inserted.id)}
     if inserted.outcome == "created":
         record = record_of(job, inserted.at_us)
     else:
@@ -151,7 +151,7 @@ async def _submit(context: Context, request: Request, who: Caller, body: Any) ->
 def _created(job: NewJob, at_us: int) -> Response:
     delay_us = job.delay_us if job.run_at_us is None else job.run_at_us - at_us
     poll = poll_after(Status.SCHEDULED if delay_us > 0 else Status.PENDING, delay_us)
-    location = f"{mounted_at.get()}/v1/jobs/{job.id}".encode()
+    location = address_of(job.id).encode()
     headers = [(b"location", location), (b"retry-after", poll.encode())]
     return Written(written(job, at_us), 202, headers)
 
