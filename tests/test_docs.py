@@ -8,7 +8,8 @@ import pytest
 from tests.pages import ROOT, BrokenPageError, blocks, check_links, commands, pages, parse, run
 
 PAGES = pages()
-NOT_RUN = {}  # how many Python blocks of a page are not run, each with its reason on its fence
+# How many Python blocks of a page are not run, each with its reason on its fence.
+NOT_RUN = {"docs/frameworks.md": 3}
 
 
 @pytest.fixture(autouse=True)

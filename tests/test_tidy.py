@@ -28,8 +28,17 @@ SIMULATED = (
 CONNECTION = SOURCE / "outlast/ledger/sqlite/connection.py"
 # The rooms that use the product as its users do.
 OUTSIDE = (SOURCE / "outlast/cli", TESTING)
-# Started by an installed script, by `python -m`, or by a test runner: no import shows it.
-ENTRIES = frozenset({"outlast", "outlast.__main__", "outlast.cli", "outlast.testing.plugin"})
+# Started by an installed script, by `python -m`, by a test runner, or by `manage.py`: no import
+# shows it.
+ENTRIES = frozenset(
+    {
+        "outlast",
+        "outlast.__main__",
+        "outlast.cli",
+        "outlast.django.management.commands.outlast_worker",
+        "outlast.testing.plugin",
+    }
+)
 
 
 def broken(paths: list[Path], law: Callable[[Path, str], list[Breach]]) -> list[str]:

@@ -57,6 +57,23 @@ def test_a_flask_service_orders_in_a_request_and_tells_how_it_stands(service):
     assert (said["status"], said["done"], said["progress"]["percent"]) == ("completed", True, 100)
 
 
+def test_a_django_site_enqueues_in_a_request_and_its_worker_runs_the_task(service):
+    shop = service("django_site")
+    web, worker = shop.commands
+    shop.start([*web, "--noreload", str(shop.port)], "Quit the server")
+    client = shop.client()
+
+    made = client.post("/reports?pages=3")
+    assert made.status_code == 202
+    assert client.get(made.headers["location"]).json() == {"status": "READY", "result": None}
+
+    shop.start(worker, "ready")
+    with SyncOutlast(Outlast(ledger=f"sqlite:///{shop.folder}/outlast.db")) as jobs:
+        done = jobs.handle(made.json()["id"]).result(timeout=20)
+    assert client.get(made.headers["location"]).json() == {"status": "SUCCESSFUL", "result": done}
+    assert done == {"pages": 3, "attempt": 1}
+
+
 FORK = """
 import os, sys
 from outlast import Outlast, SyncOutlast

@@ -119,7 +119,9 @@ class Watch:
             for event in page:
                 after = event.seq
                 yield event
-            if current is None or (current.status.terminal and after >= current.seq):
+            if current is None or self.closing:
+                return
+            if current.status.terminal and after >= current.seq:
                 return
             if page and after < current.seq:
                 continue  # there was more than one page of it

@@ -26,6 +26,7 @@ def describe(
     facts = error.facts if isinstance(error, CrashedError | CommandError) else {}
     return {
         "type": name,
+        "class": f"{type(error).__module__}.{type(error).__qualname__}",
         "message": message,
         "attempt": attempt,
         "at": at,

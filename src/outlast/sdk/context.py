@@ -61,6 +61,11 @@ class Job:
         return self._attempt
 
     @property
+    def max_attempts(self) -> int:
+        """How many attempts the job has."""
+        return self._effects.lease.max_attempts
+
+    @property
     def token(self) -> int:
         """The fencing token of this claim: pass it to other systems, which refuse smaller ones."""
         return self._effects.lease.token
