@@ -81,6 +81,7 @@ class DistanceApi:
         import httpx  # noqa: PLC0415
 
         self._client = httpx.AsyncClient(base_url=address, timeout=30)
+        self._away = httpx.ConnectError
 
     async def __aenter__(self) -> Self:
         return self
@@ -92,16 +93,21 @@ class DistanceApi:
         """Ask for one distance; return it, and how often the API asked to wait."""
         for waits in range(TRIES_MAX):
             query = {"from": origin, "to": destination}
-            response = await self._client.get("/distance", params=query)
+            try:
+                response = await self._client.get("/distance", params=query)
+            except self._away as error:
+                raise Retry(f"the API is away: {error}", after="30s", counts=False) from error
             if response.status_code not in {429, 503}:
                 response.raise_for_status()
                 return float(response.json()["km"]), waits
             seconds = retry_after(response.headers.get("Retry-After"), datetime.now(UTC))
             if seconds > WAIT_SECONDS_MAX:
-                raise Retry(f"the API asked to wait {seconds:.0f} s", after=seconds)
+                raise Retry(f"the API asked to wait {seconds:.0f} s", after=seconds, counts=False)
             job.log(f"waiting {seconds:g} s, as the API asked", status=response.status_code)
             await asyncio.sleep(seconds)
-        raise Retry(f"the API was busy {TRIES_MAX} times in a row", after=WAIT_SECONDS_MAX)
+        raise Retry(
+            f"the API was busy {TRIES_MAX} times in a row", after=WAIT_SECONDS_MAX, counts=False
+        )
 
 
 def retry_after(header: str | None, now: datetime) -> float:
