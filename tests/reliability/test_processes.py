@@ -224,7 +224,9 @@ async def test_a_restarted_worker_is_nobody_s_old_self(app, fleet, tmp_path):
 async def test_that_law_finds_a_supervisor_that_gives_old_names(app, fleet, tmp_path, monkeypatch):
     monkeypatch.setattr("tests.reliability.test_processes.SETTLES_S", 4)
     namesake = quick(
-        tmp_path, planted="import outlast.worker.supervisor as s; s.new_id = lambda: 'me'"
+        tmp_path,
+        planted="from outlast.worker.supervisor import Supervisor as s; "
+        "s.__init__.__kwdefaults__['identity'] = lambda: 'me'",
     )
 
     async def trial():

@@ -4,7 +4,6 @@ import asyncio
 
 from outlast.core.limits import LEASE_US, MILLISECOND
 from outlast.ledger.memory import MemoryLedger
-from outlast.worker import supervisor
 from outlast.worker.supervisor import Child, Supervisor
 
 
@@ -22,16 +21,16 @@ class Counted(MemoryLedger):
         return lost
 
 
-async def test_a_child_that_still_starts_is_not_taken_for_dead_and_one_given_up_is(monkeypatch):
-    monkeypatch.setattr(supervisor, "HEARTBEAT_US", 5 * MILLISECOND)
+async def test_a_child_that_still_starts_is_not_taken_for_dead_and_one_given_up_is():
     ledger, child = Counted(), Child(["sleep", "300"], works=True)
 
     async def nothing(holder):
         return None
 
     keeper = Supervisor(
-        ledger, [child], mark="MARK", on_change=lambda _: None, after_death=nothing, grace_s=0
-    )
+        ledger, [child], mark="MARK", on_change=lambda _: None, after_death=nothing, grace_s=0,
+        beat_us=5 * MILLISECOND,
+    )  # fmt: skip
     running = asyncio.create_task(keeper.run())
     async with asyncio.timeout(20):
         for _ in range(30):

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from importlib.resources import files
 from typing import Any, Final
 from urllib.parse import quote
@@ -71,6 +71,7 @@ class _Server:
         self.open_here = host is None or is_loopback(host)
         self.context: Context | None = None
         self._starting = asyncio.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def start(self) -> Context:
         """Open the app once; a mounted server, which has no lifespan, does so when first asked."""
@@ -80,14 +81,21 @@ class _Server:
                 if self.host is not None:
                     guard_exposure(self.host, has_keys=bool(await self.app.ledger.docs("key")))
                 self.context = Context(self.app)
+                self._loop = asyncio.get_running_loop()
                 self.app.before_close(self.stop)
             return self.context
 
     async def stop(self) -> None:
         """Let go of a ledger that is about to be closed."""
         context, self.context = self.context, None
-        if context is not None:
+        if context is None or self._loop is None:
+            return
+        if self._loop is asyncio.get_running_loop():
             await context.watch.close()
+        else:
+            # Whoever closes the app runs in another thread: this one's tasks are not theirs.
+            with suppress(RuntimeError):  # the loop is closed already
+                self._loop.call_soon_threadsafe(context.watch.abandon)
 
     @asynccontextmanager
     async def lifespan(self, _: Starlette) -> AsyncIterator[None]:

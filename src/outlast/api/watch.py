@@ -59,9 +59,13 @@ class Watch:
 
     async def close(self) -> None:
         """Let everybody go and stop listening."""
+        self.abandon()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    def abandon(self) -> None:
+        """Let everybody go, and stop listening as soon as may be."""
         self.stop()
         self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
 
     def stop(self) -> None:
         """End every wait now: a server that stops must not be held by those who wait."""
