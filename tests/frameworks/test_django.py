@@ -20,11 +20,13 @@ from django.utils import timezone
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
+from outlast.core.errors import QueueFullError
 from outlast.core.job import Filter, Page, Transition
 from outlast.core.status import Status
 from outlast.django import framework, runner
 from outlast.django.framework import InvalidTask, TaskResultDoesNotExist, TaskResultStatus, task
 from outlast.django.result import STATUSES
+from outlast.sdk.queues import change_queue
 from outlast.sdk.sync import SyncHandle
 from tests.frameworks.django_fixtures import BACKEND, at_work, backends, house
 
@@ -259,6 +261,20 @@ def test_every_status_has_a_word_in_the_framework():
 def test_what_could_not_be_run_is_refused_at_the_door(house, wrong, said):
     with pytest.raises(InvalidTask, match=said):
         wrong(house)
+
+
+def test_a_queue_that_is_full_takes_no_task(house):
+    site = framework.task_backends["default"].site
+
+    async def narrow():
+        await change_queue(site.app.ledger, "default", {"max_depth": 1})
+
+    site.queue.wait(narrow())
+    house.add.enqueue(1)
+
+    with pytest.raises(QueueFullError):
+        house.add.enqueue(2)
+    assert house.heavy.enqueue().status == READY
 
 
 def test_arguments_that_are_no_json_are_refused(house):

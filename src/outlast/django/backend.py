@@ -22,8 +22,9 @@ from outlast.django.framework import (
 from outlast.django.result import instant, result_of
 from outlast.django.runner import find, registered
 from outlast.django.task import OutlastTask
+from outlast.sdk.app import TaskHandle
 from outlast.sdk.settings import Settings
-from outlast.sdk.submission import Options, new_job
+from outlast.sdk.submission import Options
 from outlast.sdk.task import Task as Registered
 from outlast.sdk.task import policy_of
 
@@ -80,16 +81,18 @@ class OutlastBackend(BaseTaskBackend):
                 f"{task.module_path}: a worker would not find this task; expected it at the top of "
                 "a module, under its own name, in an installed app or the project's package"
             )
-        job = new_job(
-            self.registered(found, self.policy(task)),
-            {"args": normalize_json(args), "kwargs": normalize_json(kwargs)},
-            Options(queue=task.queue_name, priority=task.priority, run_at=_aware(task.run_after)),
+        options = Options(
+            queue=task.queue_name, priority=task.priority, run_at=_aware(task.run_after)
         )
+        called = {"args": normalize_json(args), "kwargs": normalize_json(kwargs)}
         site = self.site
+        as_job: TaskHandle[..., Any] = TaskHandle(
+            site.app, self.registered(found, self.policy(task)), options
+        )
 
         async def submitted() -> TaskResult:
-            record = await (await site.app.submit(job)).record()
-            return await result_of(site.app, record, task, self.alias)
+            handle = await as_job.submit(**called)
+            return await result_of(site.app, await handle.record(), task, self.alias)
 
         result = site.queue.wait(submitted())
         task_enqueued.send(type(self), task_result=result)
