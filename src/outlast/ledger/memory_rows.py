@@ -68,7 +68,7 @@ def changed(row: JobRecord, change: Transition, now: int) -> JobRecord:
         cursor=_either(change.cursor, row.cursor),
         attempt=_either(change.attempt, row.attempt),
         lost=_either(change.lost, row.lost),
-        error=_either(change.error, row.error),
+        error=_either(change.error, None if status is Status.COMPLETED else row.error),
         progress=_either(change.progress, row.progress),
         result=_either(change.result, row.result),
         priority=_either(change.priority, row.priority),

@@ -114,6 +114,18 @@ async def test_text_is_found_in_id_task_arguments_and_error(ledger: Ledger) -> N
         assert ids(await rows(ledger, Filter(text=text))) == job_ids(*expected), text
 
 
+async def test_a_job_that_has_completed_has_no_error(ledger: Ledger) -> None:
+    (first,) = await held(ledger, job(1))
+    await apply(ledger, tr.failed(first, ERROR, backoff=AT_ONCE, dice=0.0))
+    (between,) = await rows(ledger, Filter())
+    (second,) = await claim(ledger)
+
+    await apply(ledger, tr.completed(second, "1"))
+
+    (after,) = await rows(ledger, Filter())
+    assert (between.error is None, after.error) == (False, None)
+
+
 async def test_what_is_ahead_of_a_job_is_what_would_be_claimed_before_it(ledger: Ledger) -> None:
     await hire(ledger)
     await submit(ledger, *(job(n, priority=n % 3, delay_us=n // 11) for n in range(12)))

@@ -17,7 +17,7 @@ UPDATE job SET
   cursor = coalesce(:cursor, cursor),
   deadline_at = CASE WHEN :rerun THEN :now + deadline_us ELSE deadline_at END,
   progress = CASE WHEN :rerun THEN NULL ELSE coalesce(:progress, progress) END,
-  error = coalesce(:error, error),
+  error = coalesce(:error, CASE WHEN :target = 'completed' THEN NULL ELSE error END),
   priority = coalesce(:priority, priority),
   queue = coalesce(:queue, queue),
   max_attempts = coalesce(:max_attempts, max_attempts),
