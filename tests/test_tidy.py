@@ -300,3 +300,12 @@ def test_the_law_against_dead_modules_has_teeth():
     dead = laws.modules_nobody_imports(modules, tests, frozenset({"outlast"}))
 
     assert dead == ["outlast.lonely", "outlast.worker.parent"]
+
+
+def test_each_decision_bears_a_number_of_its_own_and_says_it():
+    records = sorted((ROOT / "docs" / "decisions").glob("*.md"))
+
+    numbers = [int(path.name[:4]) for path in records]
+    said = [int(path.read_text("utf-8").partition(".")[0].removeprefix("# ")) for path in records]
+
+    assert numbers == said == list(range(1, len(records) + 1))
