@@ -9,6 +9,7 @@ import json
 import re
 from contextlib import asynccontextmanager
 from hashlib import sha256
+from math import ceil
 
 import httpx
 import pytest
@@ -427,3 +428,40 @@ async def test_the_same_bytes_of_two_tenants_are_two_files(tmp_path):
     assert made[0]["sha256"] == made[1]["sha256"]
     assert made[0]["blob"] != made[1]["blob"]
     assert refused.status_code == 422
+
+
+async def test_a_tenant_over_its_quota_is_told_when_to_try_again_and_no_other_is(tmp_path):
+    async with world(tmp_path / "w", neighbour=True) as here:
+        await set_limit(here.app.ledger, "tenant:a", {"max_depth": 3})
+        body = {"task": "work", "args": {"word": "a"}, "queue": "idle"}
+
+        made = [await here.a.ask("POST", "/v1/jobs", json=body) for _ in range(3)]
+        foreign = await here.b.ask("POST", "/v1/jobs", json=body)
+        batch = {"jobs": [body], "atomic": True}
+        refused = await here.a.ask("POST", "/v1/jobs/batch", json=batch)
+        mixed = (await here.a.ask("POST", "/v1/jobs/batch", json={"jobs": [body]})).json()
+        triggered = await here.a.ask("POST", "/v1/schedules/a/trigger")
+
+    # One was waiting and one was scheduled before.
+    assert [answer.status_code for answer in made] == [202, 429, 429]
+    assert foreign.status_code == 202
+    for answer in (made[1], refused, triggered):
+        assert (answer.status_code, answer.json()["code"]) == (429, "quota-exceeded")
+        assert int(answer.headers["retry-after"]) > 0
+    assert mixed["jobs"][0]["problem"]["code"] == "quota-exceeded"
+
+
+async def test_a_tenant_s_wait_is_measured_by_its_own_jobs(tmp_path):
+    async with world(tmp_path / "w", neighbour=True) as here:
+        await set_limit(here.app.ledger, "tenant:a", {"max_depth": 0})
+        context = Context(here.app)
+        await context.refresh()
+        own = sum(one.completions for one in (await context.overviews.all("a")).values())
+        await context.watch.close()
+        await set_limit(here.app.ledger, "tenant:a", {"max_depth": 2})
+        body = {"task": "work", "args": {"word": "a"}, "queue": "idle"}
+
+        refused = await here.a.ask("POST", "/v1/jobs", json=body)
+
+    assert own > 0
+    assert refused.headers["retry-after"] == str(max(1, min(60, ceil(2 / 10 / own))))

@@ -29,6 +29,7 @@ MUTANTS = {
     "completion unfenced": ("complete", "AND token = :token", "AND :token IS NOT NULL"),
     "claims what expired": ("claim", "(expires_at IS NULL OR expires_at > :now)", "1"),
     "depth without the scheduled": ("depth", "status = 'scheduled'", "status = 'none'"),
+    "a quota that bounds nobody": ("depth_of_tenant", "SELECT count(*)", "SELECT 0 * count(*)"),
     "keys for ever": ("key_find", "AND expires_at > :now", ""),
     "the dead renew": ("extend", "AND lease_until <> 0", ""),
     "late give-up": ("give_up", "lease_until <= :now", "lease_until < :now"),

@@ -315,6 +315,7 @@ LINE = {"queue": "q", "priority": 0, "tenant": "", "key": "", "task": "t", "now"
         ("running", "COVERING INDEX job_held", {}),
         ("turns_forget", "line_turn", {**LINE, "at": 1}),
         ("pace", "PRIMARY KEY", {"subject": "queue:q"}),
+        ("depth_of_tenant", "COVERING INDEX job_of_tenant", {"tenant": "a", "limit": 9}),
     ],
 )
 async def test_a_claim_reads_its_indexes_and_nothing_else(

@@ -5,7 +5,7 @@ import test_laws as laws
 
 from outlast.core.errors import OutlastError
 from outlast.ledger.sqlite.statements import sql
-from outlast.testing import commit_laws, record_laws, sole_laws
+from outlast.testing import commit_laws, quota_laws, record_laws, sole_laws
 from tests.ledger_fixtures import plant
 
 MUTANTS = {
@@ -51,6 +51,22 @@ MUTANTS = {
     "last in, first out": (
         "claim", "ORDER BY number", "ORDER BY number DESC",
         laws.test_a_released_job_costs_no_attempt_and_keeps_its_place,
+    ),
+    "a quota of the queue": (
+        "depth_of_tenant", "tenant = :tenant AND tenant <> ''", "tenant = :tenant AND queue = 'q'",
+        quota_laws.test_a_quota_counts_what_waits_of_its_tenant_in_every_queue,
+    ),
+    "a quota shared by tenants": (
+        "depth_of_tenant", "tenant = :tenant AND", "(tenant = :tenant OR tenant <> '') AND",
+        quota_laws.test_a_quota_counts_what_waits_of_its_tenant_in_every_queue,
+    ),
+    "a quota without the scheduled": (
+        "depth_of_tenant", "('pending', 'scheduled')", "('pending', 'none')",
+        quota_laws.test_a_quota_counts_what_waits_of_its_tenant_in_every_queue,
+    ),
+    "a quota of what runs": (
+        "depth_of_tenant", "('pending', 'scheduled')", "('pending', 'scheduled', 'processing')",
+        quota_laws.test_what_was_started_makes_room_in_a_quota,
     ),
     "the oldest of an intention": (
         "sole_find", "ORDER BY number DESC", "ORDER BY number",

@@ -159,6 +159,7 @@ _LIMIT: Final[dict[str, Schema]] = {
     "rate": {**_maybe(_TEXT), "examples": ["10/s", "100/m", "5/30s"]},
     "burst": {**_maybe(_WHOLE), "description": "how many of the rate may start at once"},
     "weight": {**_maybe(_WHOLE), "description": "its share beside others, 1 unless given"},
+    "max_depth": {**_maybe(_WHOLE), "description": "of a tenant: how many of its jobs may wait"},
 }
 _WORKER: Final[Schema] = _record(
     {

@@ -12,17 +12,17 @@ from outlast.api.context import Context
 from outlast.api.files import Uploads
 from outlast.api.fresh import Written, record_of, written
 from outlast.api.guard import Caller
+from outlast.api.overview import Figures
 from outlast.api.query import wait_seconds
 from outlast.core.errors import (
-    DuplicateJobError,
     InvalidInputError,
-    KeyReusedError,
     OutlastError,
-    QueueFullError,
 )
 from outlast.core.job import Inserted, NewJob
 from outlast.core.limits import BATCH_MAX, SECOND, WAIT_SECONDS_MAX
 from outlast.core.status import Status
+from outlast.sdk.limits import limit_of
+from outlast.sdk.refusals import RETRY_AFTER_S, refusal
 from outlast.sdk.submission import NO_OPTIONS, Options, new_job
 
 OPTIONS: Final = frozenset(item.name for item in fields(Options)) - {"key"}
@@ -73,38 +73,23 @@ def _invalid(wrong: list[tuple[str, str]]) -> InvalidInputError:
     return InvalidInputError(f"invalid request: {text}", errors=errors)
 
 
-async def refusal(
-    context: Context, job: NewJob, inserted: Inserted, who: Caller
+async def error_of(
+    context: Context, job: NewJob, made: Inserted, who: Caller
 ) -> OutlastError | None:
-    """Return the error that an insert's outcome stands for."""
-    match inserted.outcome:
-        case "conflict":
-            return KeyReusedError(
-                f"idempotency key {job.key!r:.80} came before with another request, "
-                f"job {inserted.id}",
-                hint="use a new key for a new request",
-                job_id=inserted.id,
-            )
-        case "rejected":
-            return DuplicateJobError(
-                f"task {job.task}: expected no other such job, found {inserted.id}",
-                hint="wait for it, or cancel it",
-                job_id=inserted.id,
-            )
-        case "full":
-            figures = await context.overviews.one(job.queue, who.tenant)
-            draining = context.rules(job.queue).draining
-            return QueueFullError(
-                f"queue {job.queue} is being drained: it takes no new jobs"
-                if draining
-                else f"queue {job.queue}: expected fewer than {job.max_depth} waiting jobs",
-                hint="try again later",
-                retry_after=figures.retry_after(job.max_depth or 0),
-                queue=job.queue,
-                max_depth=job.max_depth,
-            )
-        case _:
-            return None
+    """Return the error that an insert's outcome stands for, with when it makes sense to try again.
+
+    A tenant's places are freed by its own jobs, whatever the others do.
+    """
+    after, draining = RETRY_AFTER_S, False
+    if made.outcome == "full":
+        figures = await context.overviews.one(job.queue, who.tenant)
+        after, draining = figures.retry_after(job.max_depth or 0), context.rules(job.queue).draining
+    elif made.outcome == "quota":
+        all_queues = (await context.overviews.all(job.tenant)).values()
+        figures = Figures("", completions=sum(one.completions for one in all_queues))
+        quota = (await limit_of(context.ledger, f"tenant:{job.tenant}")).max_depth
+        after = figures.retry_after(quota or 0)
+    return refusal(job, made, retry_after=after, draining=draining)
 
 
 async def submit(context: Context, request: Request, who: Caller) -> Response:
@@ -130,7 +115,7 @@ async def _submit(context: Context, request: Request, who: Caller, body: Any) ->
     if inserted.outcome == "created":
         record = record_of(job, inserted.at_us)
     else:
-        error = await refusal(context, job, inserted, who)
+        error = await error_of(context, job, inserted, who)
         if error is not None:
             raise error
         if inserted.outcome == "duplicate":
@@ -185,7 +170,7 @@ async def submit_batch(context: Context, request: Request, who: Caller) -> Respo
             shown.append({"problem": problem_body(job)})
             continue
         outcome = next(inserted)
-        refused = await refusal(context, job, outcome, who)
+        refused = await error_of(context, job, outcome, who)
         if refused is not None:
             made[n] = refused
             shown.append({"problem": problem_body(refused)})
@@ -219,8 +204,8 @@ def _guard_all(made: list[NewJob | OutlastError]) -> None:
 
 def _none_stored(refused: list[tuple[int, OutlastError]]) -> OutlastError:
     first = refused[0][1]
-    if isinstance(first, QueueFullError):
-        return first  # a fact about the queue, not about the request: try again later
+    if first.retryable:
+        return first  # a fact about the queue or the tenant, not about the request: try later
     errors: list[dict[str, str]] = []
     for n, error in refused:
         parts: Any = error.facts.get("errors") or [{"path": "", "message": error.message}]

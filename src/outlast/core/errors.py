@@ -16,6 +16,7 @@
     ├── TooLargeError          over a limit of `core.limits`
     ├── QueueFullError         the queue is at its depth limit; try later
     ├── RateLimitedError       this client is over its rate; try later
+    │   └── QuotaError             as many of the tenant's jobs wait as may
     ├── CapabilityError        this store or broker can't do that
     ├── LeaseLostError         the worker no longer holds the job
     ├── UnavailableError       the ledger or broker can't be reached now
@@ -149,6 +150,12 @@ class RateLimitedError(OutlastError):
     retryable = True
     http_status = 429
     exit_code = 6
+
+
+class QuotaError(RateLimitedError):
+    """As many of the tenant's jobs wait as may; try again in `facts["retry_after"]` seconds."""
+
+    code = "quota-exceeded"
 
 
 class CapabilityError(OutlastError):

@@ -43,7 +43,8 @@ class Inserted:
     """What became of one insert.
 
     It was `created`; or it is a `duplicate` of its key or ID, a `conflict` (its key was used for
-    another request), or `full`; or one like it was there: `existing`, `replaced` or `rejected`.
+    another request), or its queue is `full`, or its tenant over its `quota`; or one like it was
+    there: `existing`, `replaced` or `rejected`.
     """
 
     id: str

@@ -17,11 +17,13 @@ WEIGHT_MAX: Final = 1_000
 TURN: Final = 1_000_000  # how far one start moves a lane of weight 1; one of weight 2, half as far
 AGED_EVERY: Final = 10  # of so many starts one goes to whoever waits longest, whatever its priority
 KINDS: Final = ("queue", "task", "tenant", "key")
-FIELDS: Final = ("concurrency", "rate", "burst", "weight")
+FIELDS: Final = ("concurrency", "rate", "burst", "weight", "max_depth")
+DEPTH_MAX: Final = 10**9
 _BOUNDS: Final = (
     ("concurrency", 0, CONCURRENCY_MAX),
     ("burst", 1, BURST_MAX),
     ("weight", 1, WEIGHT_MAX),
+    ("max_depth", 0, DEPTH_MAX),
 )
 _UNIT_US: Final = {"s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY}
 _RATE: Final = re.compile(r"^\s*(\d{1,9})\s*/\s*(?:(\d{1,9})\s*)?(s|m|h|d)\s*$", re.ASCII)
@@ -86,6 +88,7 @@ class Limit:
     concurrency: int | None = None  # how many may hold a lease at once
     rate: Rate | None = None  # how often one may start
     weight: int | None = None  # its share, where it competes with others: 2 gets twice as much as 1
+    max_depth: int | None = None  # of a tenant: how many of its jobs may wait
 
     @classmethod
     @lru_cache(maxsize=1_024)
@@ -93,11 +96,12 @@ class Limit:
         """Read what `text` wrote."""
         doc = json.loads(text)
         rate = doc.get("rate")
-        return cls(doc.get("concurrency"), Rate(**rate) if rate else None, doc.get("weight"))
+        rate = Rate(**rate) if rate else None
+        return cls(doc.get("concurrency"), rate, doc.get("weight"), doc.get("max_depth"))
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> "Limit":
-        """Read `concurrency`, `rate`, `burst` and `weight` as people give them; null says nothing.
+        """Read the fields that `FIELDS` names as people give them; null says nothing.
 
         Raises InvalidInputError that lists all that is wrong.
 
@@ -126,18 +130,19 @@ class Limit:
             raise InvalidInputError(f"invalid limit: {listed}", errors=errors)
         if rate is not None and values["burst"] is not None:
             rate = replace(rate, burst=values["burst"])
-        return cls(values["concurrency"], rate, values["weight"])
+        return cls(values["concurrency"], rate, values["weight"], values["max_depth"])
 
     def text(self) -> str:
         """Write it as the ledger keeps it."""
         rate = None if self.rate is None else asdict(self.rate)
-        return json.dumps({"concurrency": self.concurrency, "rate": rate, "weight": self.weight})
+        said = {"concurrency": self.concurrency, "rate": rate, "weight": self.weight}
+        return json.dumps({**said, "max_depth": self.max_depth})
 
     def shown(self) -> dict[str, Any]:
         """Write it as people give it.
 
         >>> Limit.of({"rate": "600/m"}).shown()
-        {'concurrency': None, 'rate': '600/m', 'burst': 1, 'weight': None}
+        {'concurrency': None, 'rate': '600/m', 'burst': 1, 'weight': None, 'max_depth': None}
         """
         rate = None if self.rate is None else str(self.rate)
         burst = None if self.rate is None else self.rate.burst
@@ -146,6 +151,7 @@ class Limit:
             "rate": rate,
             "burst": burst,
             "weight": self.weight,
+            "max_depth": self.max_depth,
         }
 
     def said_of_queue(self, text: str) -> "Limit":

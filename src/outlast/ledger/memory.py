@@ -7,7 +7,7 @@ anything, so each one is atomic.
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from outlast.core import transition
 from outlast.core.job import (
@@ -37,18 +37,8 @@ from outlast.ledger.protocol import Capability
 from outlast.system import CLOCK
 
 _WAITING_FOR_WORKERS = frozenset({Status.SCHEDULED, Status.PENDING})
-_REFUSED = frozenset({"conflict", "full", "rejected"})
+_REFUSED = frozenset({"conflict", "full", "quota", "rejected"})
 _GIVEN_UP = 0  # the `lease_until` of a worker that can never renew
-
-
-@dataclass(frozen=True, slots=True)
-class Remembered:
-    """What an idempotency key stands for, and until when."""
-
-    fingerprint: str
-    job_id: str
-    submitted_at: int
-    expires_at: int
 
 
 class MemoryLedger:
@@ -62,7 +52,7 @@ class MemoryLedger:
         self._jobs: dict[str, JobRecord] = {}  # by ID, in the order of their numbers
         self._discarded: set[str] = set()
         self._events: list[Event] = []
-        self._keys: dict[tuple[str, str], Remembered] = {}  # by tenant and key
+        self._keys: dict[tuple[str, str], rows.Remembered] = {}  # by tenant and key
         self._docs: dict[tuple[str, str], Doc] = {}  # by kind and key
         self._turns = Turns()
         self._last_number = 0
@@ -113,8 +103,9 @@ class MemoryLedger:
             there = self._another(job, job.sole, now)
             if there is not None:
                 return there
-        if job.max_depth is not None and self._depth(job.queue) >= job.max_depth:
-            return Inserted(job.id, "full", now)
+        over = self._over(job)
+        if over is not None:
+            return Inserted(job.id, over, now)
         self._last_number += 1
         row = rows.first_row(job, self._last_number, now)
         delayed = row.status is Status.SCHEDULED
@@ -145,19 +136,27 @@ class MemoryLedger:
     def _remember(self, job: NewJob, job_id: str, submitted_at: int, now: int) -> None:
         """Let the job's idempotency key, if it has one, stand for what it got."""
         if job.key is not None:
-            self._keys[job.tenant, job.key] = Remembered(
+            self._keys[job.tenant, job.key] = rows.Remembered(
                 job.fingerprint, job_id, submitted_at, now + job.key_ttl_us
             )
 
-    def _remembered(self, tenant: str, key: str, now: int) -> Remembered | None:
+    def _remembered(self, tenant: str, key: str, now: int) -> rows.Remembered | None:
         """Return what the key stands for, unless its time is over."""
         found = self._keys.get((tenant, key))
         return found if found is not None and found.expires_at > now else None
 
-    def _depth(self, queue: str) -> int:
-        return sum(
-            row.queue == queue and row.status in _WAITING_FOR_WORKERS for row in self._jobs.values()
-        )
+    def _over(self, job: NewJob) -> str | None:
+        """Return the bound that lets no further job wait: the queue's, or the tenant's."""
+        waiting = [row for row in self._jobs.values() if row.status in _WAITING_FOR_WORKERS]
+        quota = limits_in(self._docs)(f"tenant:{job.tenant}").max_depth if job.tenant else None
+        if (
+            job.max_depth is not None
+            and sum(row.queue == job.queue for row in waiting) >= job.max_depth
+        ):
+            return "full"
+        if quota is not None and sum(row.tenant == job.tenant for row in waiting) >= quota:
+            return "quota"
+        return None
 
     # Working -------------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from outlast.core.job import Doc, Filter, JobRecord, Moment, NewJob, Transition
@@ -14,6 +14,16 @@ T = TypeVar("T")
 _BACK = frozenset({Status.SCHEDULED, Status.PENDING, Status.WAITING})
 _PASSING = frozenset({"tombstone", "upload"})
 _UNSTARTED = frozenset({Status.SCHEDULED, Status.PENDING})
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """What an idempotency key stands for, and until when."""
+
+    fingerprint: str
+    job_id: str
+    submitted_at: int
+    expires_at: int
 
 
 def first_row(job: NewJob, number: int, now: int) -> JobRecord:

@@ -11,11 +11,8 @@ from typing import Any, Generic, Literal, ParamSpec, Self, TypeVar, overload
 from outlast.blobs import Blobs, open_blobs
 from outlast.core.confinement import Env
 from outlast.core.errors import (
-    DuplicateJobError,
     InvalidInputError,
-    KeyReusedError,
     NotFoundError,
-    QueueFullError,
     TooLargeError,
 )
 from outlast.core.instant import Duration
@@ -30,6 +27,7 @@ from outlast.sdk.handle import Handle
 from outlast.sdk.limits import set_limit
 from outlast.sdk.parsers import Parser
 from outlast.sdk.queues import Rulebook
+from outlast.sdk.refusals import refusal
 from outlast.sdk.schedules import Schedules, said_of
 from outlast.sdk.settings import Settings
 from outlast.sdk.submission import NO_OPTIONS, Options, new_job
@@ -347,35 +345,19 @@ class Outlast:
     async def limit(self, subject: str, **said: Any) -> None:
         """Set what holds for `task:NAME`, `tenant:NAME` or `key:NAME` on all workers from now on.
 
-        Takes `concurrency`, `rate` (`"10/s"`), `burst` and `weight`; with none of them, what was
-        set live is taken away. `*` as the name means each that has no limit of its own.
+        Takes `concurrency`, `rate` (`"10/s"`), `burst` and `weight`, and of a tenant `max_depth`;
+        with none of them, what was set live is taken away. `*` as the name means each that has no
+        limit of its own.
         """
         await set_limit(self.ledger, subject, said)
 
     async def submit(self, job: NewJob) -> Handle:
-        """Insert one job; raise KeyReusedError or QueueFullError when it is refused."""
-        (inserted,) = await self.insert([job])
-        match inserted.outcome:
-            case "conflict":
-                raise KeyReusedError(
-                    f"key {job.key!r}: job {inserted.id} was submitted with it and another request",
-                    hint="use a new key for a new request",
-                    job_id=inserted.id,
-                )
-            case "full":
-                raise QueueFullError(
-                    f"queue {job.queue} is at its limit of {job.max_depth} waiting jobs",
-                    hint="try again later",
-                    retry_after=5,
-                )
-            case "rejected":
-                raise DuplicateJobError(
-                    f"task {job.task}: expected no other such job, found {inserted.id}",
-                    hint="wait for it, or cancel it",
-                    job_id=inserted.id,
-                )
-            case outcome:
-                return Handle(self, inserted.id, duplicate=outcome != "created")
+        """Insert one job; raise KeyReusedError, DuplicateJobError, QueueFullError or QuotaError."""
+        (made,) = await self.insert([job])
+        refused = refusal(job, made)
+        if refused is not None:
+            raise refused
+        return Handle(self, made.id, duplicate=made.outcome != "created")
 
     def handle(self, job_id: str) -> Handle:
         """Return a handle on a job submitted earlier."""

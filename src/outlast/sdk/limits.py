@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from outlast.core.errors import InvalidInputError
 from outlast.core.limits import KEY_CHARS_MAX
-from outlast.core.share import NO_LIMIT, Limit
+from outlast.core.share import NO_LIMIT, Limit, chosen, default_of
 from outlast.ledger.protocol import Ledger
 
 if TYPE_CHECKING:
@@ -34,8 +34,23 @@ async def set_limit(ledger: Ledger, subject: str, given: Mapping[str, Any]) -> L
     Saying nothing takes it away. Raises InvalidInputError that lists all that is wrong.
     """
     place, limit = check_subject(subject), Limit.of(given)
+    if limit.max_depth is not None and not place.startswith("tenant:"):
+        message = "expected it of a tenant"
+        raise InvalidInputError(
+            f"max_depth: {message}, got {place!r:.80}",
+            hint="a queue's is among its settings",
+            errors=[{"path": "max_depth", "message": message}],
+        )
     await ledger.put("limit", place, None if limit == NO_LIMIT else limit.text())
     return limit
+
+
+async def limit_of(ledger: Ledger, subject: str) -> Limit:
+    """Return what holds for a subject."""
+    places = {subject, default_of(subject)}
+    kinds = ("limit", "declared")
+    docs = [doc for kind in kinds for key in places for doc in await ledger.docs(kind, key)]
+    return chosen(subject, {(doc.kind, doc.key): doc.doc for doc in docs})
 
 
 async def all_limits(ledger: Ledger) -> dict[str, dict[str, Any]]:

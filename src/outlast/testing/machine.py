@@ -97,11 +97,10 @@ WHERE: Final = st.fixed_dictionaries(
     },
 )
 LIMIT: Final = st.builds(
-    Limit,
-    st.sampled_from([None, None, 0, 1, 2]),
+    Limit, st.sampled_from([None, None, 0, 1, 2]),
     st.sampled_from([None, Rate(1, 1_000), Rate(2, TTL), Rate(3, TTL, burst=2)]),
-    st.sampled_from([None, 1, 2, 3]),
-)
+    st.sampled_from([None, 1, 2, 3]), st.sampled_from([None, 1, 2]),
+)  # fmt: skip
 _SUBJECTS: Final = ("queue:q1", "task:t", "task:*", "tenant:t", "key:a", "key:b", "key:*")
 _KINDS: Final = (
     "completed",

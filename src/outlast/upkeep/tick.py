@@ -101,6 +101,8 @@ class Ticker:
         (made,) = await self._ledger.insert([job], now=now)
         if made.outcome == "full":
             return f"queue {job.queue} is at its limit of {job.max_depth} waiting jobs"
+        if made.outcome == "quota":
+            return f"tenant {job.tenant} is at its limit of waiting jobs"
         then = replace(due.then, last_job_id=made.id)
         if made.outcome == "conflict":
             # Somebody submitted a job under this very key. Waiting would not help.

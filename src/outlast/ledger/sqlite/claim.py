@@ -110,8 +110,7 @@ def _gate(db: apsw.Connection, now: int) -> Gate:
     def limit_of(subject: str) -> Limit:
         if len(known) < _LIMITS_READ:
             return chosen(subject, known) if known else NO_LIMIT
-        binds = {"subject": subject, "default": default_of(subject)}
-        return chosen(subject, _found(rows(db, sql("limits_of"), binds)))
+        return looked_up(db, subject)
 
     def running() -> dict[str, int]:
         counts: dict[str, int] = {}
@@ -125,6 +124,12 @@ def _gate(db: apsw.Connection, now: int) -> Gate:
         return NO_PACE if row is None else Pace(*row)
 
     return Gate(now, limit_of, running, pace_of)
+
+
+def looked_up(db: apsw.Connection, subject: str) -> Limit:
+    """Return what holds for one subject."""
+    binds = {"subject": subject, "default": default_of(subject)}
+    return chosen(subject, _found(rows(db, sql("limits_of"), binds)))
 
 
 def _found(records: list[Row]) -> dict[tuple[str, str], str]:

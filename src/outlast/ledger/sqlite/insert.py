@@ -1,7 +1,7 @@
 """How jobs come in: each with its first event, unless its key, its intention or a bound says no."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby, islice
 from typing import Final, TypeVar
 
@@ -11,24 +11,29 @@ from outlast.core import transition
 from outlast.core.job import Inserted, NewJob
 from outlast.core.status import Status
 from outlast.core.unique import Sole
+from outlast.ledger.sqlite.claim import looked_up
 from outlast.ledger.sqlite.connection import all_or_none, one, sole
 from outlast.ledger.sqlite.statements import fragments, sql
 from outlast.ledger.sqlite.write import commit
 
 T = TypeVar("T")
 CHUNK: Final = 32  # rows a statement
-REFUSED: Final = frozenset({"conflict", "full", "rejected"})
+REFUSED: Final = frozenset({"conflict", "full", "quota", "rejected"})
 
 
 def insert(db: apsw.Connection, jobs: Sequence[NewJob], now: int) -> list[Inserted]:
-    """Insert each job with its first event, unless its key or its queue's depth says no."""
+    """Insert each job with its first event, unless its key, a bound or its intention says no."""
     made: list[Inserted] = []
-    for plain, some in groupby(jobs, _is_plain):
+    quotas = {
+        tenant: looked_up(db, f"tenant:{tenant}").max_depth
+        for tenant in {job.tenant for job in jobs if job.tenant}
+    }
+    for plain, some in groupby(jobs, lambda job: _is_plain(job, quotas)):
         if plain:
             for chunk in batched(some, CHUNK):
                 made += _insert_chunk(db, chunk, now)
         else:
-            made += [_insert_one(db, job, now) for job in some]
+            made += [_insert_one(db, job, now, quotas.get(job.tenant)) for job in some]
     return made
 
 
@@ -39,9 +44,10 @@ def batched(items: Iterable[T], size: int) -> Iterator[tuple[T, ...]]:
         yield some
 
 
-def _is_plain(job: NewJob) -> bool:
+def _is_plain(job: NewJob, quotas: Mapping[str, int | None]) -> bool:
     """Whether nothing has to be looked up before."""
-    return job.key is None and job.sole is None and job.max_depth is None
+    bound = job.max_depth is not None or quotas.get(job.tenant) is not None
+    return job.key is None and job.sole is None and not bound
 
 
 def _insert_chunk(db: apsw.Connection, jobs: Sequence[NewJob], now: int) -> list[Inserted]:
@@ -97,7 +103,7 @@ def insert_all(db: apsw.Connection, jobs: Sequence[NewJob], now: int) -> list[In
     return outcomes
 
 
-def _insert_one(db: apsw.Connection, job: NewJob, now: int) -> Inserted:
+def _insert_one(db: apsw.Connection, job: NewJob, now: int, quota: int | None = None) -> Inserted:
     if job.key is not None:
         found = one(db, sql("key_find"), {"tenant": job.tenant, "key": job.key, "now": now})
         if found is not None:
@@ -107,14 +113,11 @@ def _insert_one(db: apsw.Connection, job: NewJob, now: int) -> Inserted:
         there = _another(db, job, job.sole, now)
         if there is not None:
             return there
-    if job.max_depth is not None:
-        (depth,) = sole(db, sql("depth"), {"queue": job.queue, "limit": job.max_depth})
-        if depth >= job.max_depth:
-            # A repeat of what was let in before is no new job, however full the queue is by now.
-            known = one(db, sql("submitted_at"), {"id": job.id})
-            return (
-                Inserted(job.id, "duplicate", known[0]) if known else Inserted(job.id, "full", now)
-            )
+    over = _over(db, job, quota)
+    if over is not None:
+        # A repeat of what was let in before is no new job, however full the queue is by now.
+        known = one(db, sql("submitted_at"), {"id": job.id})
+        return Inserted(job.id, "duplicate", known[0]) if known else Inserted(job.id, over, now)
     run_at = job.run_at_us if job.run_at_us is not None else now + job.delay_us
     delayed = run_at > now
     row = one(
@@ -148,6 +151,19 @@ def _insert_one(db: apsw.Connection, job: NewJob, now: int) -> Inserted:
     db.execute(sql("insert_event"), (row[0], 1, "submitted", now, data))
     _remember(db, job, job.id, now, now)
     return Inserted(job.id, "created", now)
+
+
+def _over(db: apsw.Connection, job: NewJob, quota: int | None) -> str | None:
+    """Return the bound that lets no further job wait: the queue's, or the tenant's."""
+    if job.max_depth is not None:
+        (depth,) = sole(db, sql("depth"), {"queue": job.queue, "limit": job.max_depth})
+        if depth >= job.max_depth:
+            return "full"
+    if quota is not None:
+        (depth,) = sole(db, sql("depth_of_tenant"), {"tenant": job.tenant, "limit": quota})
+        if depth >= quota:
+            return "quota"
+    return None
 
 
 def _remember(db: apsw.Connection, job: NewJob, job_id: str, submitted_at: int, now: int) -> None:
