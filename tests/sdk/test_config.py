@@ -107,3 +107,8 @@ def test_a_flag_beats_a_variable_which_beats_the_file(load, monkeypatch):
 def test_a_file_that_is_no_mapping_is_refused(load, text):
     with pytest.raises(InvalidInputError, match="config"):
         load(text)
+
+
+def test_a_port_that_does_not_exist_is_told_with_its_line(load):
+    with pytest.raises(InvalidInputError, match=r"line 2: port: expected a port from 0 to 65535"):
+        load("host: localhost\nport: 99999\n")

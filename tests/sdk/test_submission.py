@@ -289,3 +289,17 @@ def test_times_may_be_given_as_python_has_them():
     assert job.run_at_us == int(moment.timestamp()) * 1_000_000
     assert job.timeout_us == 60_000_000
     assert issubclass(InvalidInputError, OutlastError)
+
+
+def test_a_function_that_yields_is_no_task():
+    app = Outlast(ledger="memory://")
+
+    def rows():
+        yield 1
+
+    async def pages():
+        yield 1
+
+    for function in (rows, pages):
+        with pytest.raises(InvalidInputError, match="got one that yields"):
+            app.task(function)

@@ -14,6 +14,7 @@ from outlast.core.retention import Retention
 from outlast.sdk.config import ConfigFile, read_config
 
 _LISTS: Final = frozenset({"queues"})
+_PORT_MAX: Final = 65_535
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +128,10 @@ def _whole(value: Any) -> int:
 
 
 def _port(value: Any) -> int:
-    return 0 if str(value) == "0" else _whole(value)
+    port = 0 if str(value) == "0" else _whole(value)
+    if port > _PORT_MAX:
+        raise InvalidInputError(f"expected a port from 0 to {_PORT_MAX}, got {value!r:.60}")
+    return port
 
 
 def _names(value: Any) -> tuple[str, ...]:

@@ -149,6 +149,11 @@ class Task:
     _signature: inspect.Signature = field(init=False)
 
     def __post_init__(self) -> None:
+        if inspect.isgeneratorfunction(self.fn) or inspect.isasyncgenfunction(self.fn):
+            raise InvalidInputError(
+                f"task {self.name}: expected a function that returns, got one that yields",
+                hint="return a list; for a long loop that goes on where it was, see job.resume",
+            )
         hints = get_type_hints(self.fn, include_extras=True)
         signature = inspect.signature(self.fn)
         fields: dict[str, Any] = {}
