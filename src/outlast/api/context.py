@@ -4,6 +4,7 @@ from typing import Final
 
 from pydantic_core import from_json
 
+from outlast.api.fair import Shares
 from outlast.api.guard import Caller
 from outlast.api.overview import Overviews
 from outlast.api.veil import OPEN, SECRET_BYTES, Veil
@@ -14,6 +15,7 @@ from outlast.core.job import JobRecord
 from outlast.core.limits import SECOND
 from outlast.core.ports import Clock
 from outlast.core.queue import QueueRules
+from outlast.core.share import call_rate
 from outlast.ledger import Ledger
 from outlast.sdk.app import Outlast
 from outlast.system import CLOCK, ENTROPY
@@ -35,6 +37,7 @@ class Context:
         self.clock = clock
         self.watch = Watch(app.ledger, clock)
         self.overviews = Overviews(app, clock)
+        self.shares = Shares(clock)
         self.keys: dict[str, Caller] = {}
         self.requests: dict[tuple[str, str, int], int] = {}
         self._veil = OPEN
@@ -81,7 +84,12 @@ class Context:
         if self._veil is OPEN:
             self._veil = Veil(await self._secret())
         self.keys = {
-            doc.key: Caller(entry.get("tenant") or None, frozenset(entry["scopes"]), doc.key)
+            doc.key: Caller(
+                entry.get("tenant") or None,
+                frozenset(entry["scopes"]),
+                doc.key,
+                call_rate(entry["rate"]) if entry.get("rate") else None,
+            )
             for doc in keys
             for entry in (from_json(doc.doc),)
         }

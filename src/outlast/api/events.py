@@ -5,10 +5,11 @@ from typing import Any, Final
 
 from pydantic_core import to_json
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from outlast.api.codec import answer, event_out
 from outlast.api.context import Context
+from outlast.api.fair import HeldStream
 from outlast.api.guard import Caller
 from outlast.api.query import Problems, number_of
 from outlast.core.job import Event
@@ -62,7 +63,7 @@ async def of_job(context: Context, request: Request, who: Caller) -> Response:
             shown = event_out(event, admin=who.admin)
             yield frame(event.seq, event.type, {**shown["data"], "at": shown["at"]})
 
-    return StreamingResponse(stream(), headers=_HEADERS, media_type=_STREAM)
+    return HeldStream(context.shares, who, stream(), headers=_HEADERS, media_type=_STREAM)
 
 
 class _Sieve:
@@ -127,4 +128,4 @@ async def of_all(context: Context, request: Request, who: Caller) -> Response:
                 about = {name: shown[name] for name in ("job_id", "seq", "at")}
                 yield frame(shown["position"], shown["type"], {**shown["data"], **about})
 
-    return StreamingResponse(stream(), headers=_HEADERS, media_type=_STREAM)
+    return HeldStream(context.shares, who, stream(), headers=_HEADERS, media_type=_STREAM)

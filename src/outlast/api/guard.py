@@ -15,6 +15,7 @@ from outlast.core.errors import (
     OutlastError,
     UnauthorizedError,
 )
+from outlast.core.share import Rate
 
 SCOPES: Final = frozenset({"submit", "read", "operate", "admin"})
 _LOCAL: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
@@ -36,6 +37,7 @@ class Caller:
     tenant: str | None
     scopes: frozenset[str]
     key: str | None = None  # the SHA-256 of its secret
+    rate: Rate | None = None  # how often it may call
 
     @property
     def admin(self) -> bool:

@@ -44,7 +44,8 @@ async def show(context: Context, request: Request, who: Caller) -> Response:
     seconds, given = wait_seconds(request), request.headers.get("if-none-match")
     applied = bool(seconds) and not job.status.terminal and (given is None or _knows(given, job))
     if applied:
-        after = await context.watch.settled(job, seconds, ended=given is None)
+        with context.shares.holding(who):
+            after = await context.watch.settled(job, seconds, ended=given is None)
         if after is None:
             raise gone(job.id)
         job = after

@@ -168,6 +168,7 @@ class _Place:
             if not await context.fresh(_IMPATIENT_US):
                 raise
             who = identify(request, context.keys, open_here=self._server.open_here)
+        context.shares.take(who)
         way = self._ways.get(method)
         if way is None:
             raise MethodError(f"{request.method:.20}: expected {self._allow}")

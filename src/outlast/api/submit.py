@@ -124,7 +124,8 @@ async def _submit(context: Context, request: Request, who: Caller, body: Any) ->
             headers["Job-Unique"] = inserted.outcome
         record = await context.job(inserted.id, who)
     if seconds:
-        settled = await context.watch.settled(record, seconds, ended=True)
+        with context.shares.holding(who):
+            settled = await context.watch.settled(record, seconds, ended=True)
         record = settled or record
         headers["Preference-Applied"] = f"wait={seconds}"
     if not record.status.terminal:

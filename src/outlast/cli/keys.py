@@ -14,6 +14,8 @@ from outlast.cli.options import Command, options
 from outlast.cli.output import show_json, show_table
 from outlast.core.errors import ConflictError, InvalidInputError, NotFoundError
 from outlast.core.instant import to_rfc3339
+from outlast.core.queue import check_queue_name
+from outlast.core.share import call_rate
 from outlast.ledger import Ledger, open_ledger
 from outlast.sdk.settings import Settings
 from outlast.system import CLOCK, ENTROPY
@@ -64,13 +66,16 @@ def keys() -> None:
     "--scopes", default="submit,read", show_default=True, help=f"Some of {', '.join(_SCOPES)}."
 )
 @click.option("--tenant", default="", help="The only tenant whose jobs the key sees.")
+@click.option("--rate", help='How often it may call each API process, such as "50/s".')
 @with_ledger(make=True)
-async def create(ledger: Ledger, scopes: str, tenant: str, as_json: bool) -> None:
+async def create(ledger: Ledger, scopes: str, tenant: str, rate: str | None, as_json: bool) -> None:
     r"""Make a key. Its secret is shown once; only a hash of it is stored.
 
     \b
-    outlast keys create --scopes submit,read --tenant acme
+    outlast keys create --scopes submit,read --tenant acme --rate 50/s
     """
+    if tenant:
+        _guard_tenant(tenant)
     wanted = list(dict.fromkeys(scope.strip() for scope in scopes.split(",")))
     if not set(wanted) <= set(_SCOPES):
         raise InvalidInputError(
@@ -81,6 +86,7 @@ async def create(ledger: Ledger, scopes: str, tenant: str, as_json: bool) -> Non
     doc = {
         "scopes": wanted,
         "tenant": tenant,
+        **({} if rate is None else {"rate": str(call_rate(rate, field="--rate"))}),
         "prefix": secret[:_PREFIX_CHARS],
         "created_at": to_rfc3339(CLOCK.now_us()),
     }
@@ -101,8 +107,8 @@ async def list_(ledger: Ledger, as_json: bool) -> None:
     if as_json:
         show_json({"keys": found})
         return
-    heads = ["prefix", "scopes", "tenant", "created_at"]
-    show_table(heads, [[doc[head] for head in heads] for doc in found], empty="no keys")
+    heads = ["prefix", "scopes", "tenant", "rate", "created_at"]
+    show_table(heads, [[doc.get(head) for head in heads] for doc in found], empty="no keys")
 
 
 @keys.command()
@@ -126,6 +132,13 @@ async def revoke(ledger: Ledger, key: str, as_json: bool) -> None:
     await ledger.put("key", found[0].key, None)
     prefix = json.loads(found[0].doc)["prefix"]
     show_json({"revoked": prefix}) if as_json else print(f"{prefix} revoked")
+
+
+def _guard_tenant(name: str) -> None:
+    message = check_queue_name(name) or ("expected a name, * means every one" * (name == "*"))
+    if message:
+        errors = [{"path": "tenant", "message": message}]
+        raise InvalidInputError(f"--tenant: {message}", errors=errors)
 
 
 def _hash(secret: str) -> str:

@@ -40,6 +40,7 @@ BATCH_MAX: Final = 1_000
 PAGE_MAX: Final = 500
 PAGE_DEFAULT: Final = 50
 WAIT_SECONDS_MAX: Final = 60
+HELD_MAX: Final = 1_000  # streams and waiting calls of one key, in one process of the API
 NOTIFY_MAX: Final = 10
 
 ANY_TIME: Final = 2**62  # later than any instant

@@ -190,6 +190,12 @@ def rate_of(value: object, *, field: str = "rate_limit") -> Rate:
     return Rate(int(match[1]), int(match[2] or 1) * _UNIT_US[match[3]])
 
 
+def call_rate(value: object, *, field: str = "rate") -> Rate:
+    """Read how often something may be called: evenly, or so many at once after a rest."""
+    rate = rate_of(value, field=field)
+    return replace(rate, burst=min(rate.count, BURST_MAX))
+
+
 def subjects(queue: str, task: str, tenant: str, key: str | None) -> tuple[str, ...]:
     """Name what a job counts against, in the order in which its limits are looked at.
 
