@@ -44,3 +44,14 @@ def test_dev_waits_for_the_code_to_be_mended(file, tmp_path):
     finally:
         process.terminate()
         process.communicate(timeout=20)
+
+
+def test_a_worker_refuses_another_ledger_than_the_one_that_the_code_submits_to(file, tmp_path):
+    file.write_text(WHOLE.replace("Outlast()", f"Outlast(ledger='sqlite:///{tmp_path}/mine.db')"))
+    process = spawn("worker", file, "--ledger", f"sqlite:///{tmp_path}/other.db")
+
+    _, said = process.communicate(timeout=30)
+
+    assert process.returncode == 2
+    assert said.count(f"ledger: the code says 'sqlite:///{tmp_path}/mine.db'") == 1
+    assert f"give --ledger sqlite:///{tmp_path}/mine.db" in said

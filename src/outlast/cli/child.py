@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from outlast.blobs import open_blobs
-from outlast.core.errors import OutlastError
+from outlast.core.errors import InvalidInputError, OutlastError
 from outlast.core.instant import to_rfc3339
 from outlast.core.limits import LEASE_US
 from outlast.sdk import load
@@ -21,7 +21,7 @@ from outlast.sdk.app import Outlast
 from outlast.sdk.capture import capture
 from outlast.sdk.limits import declare
 from outlast.sdk.load import load_app
-from outlast.sdk.settings import Settings
+from outlast.sdk.settings import Settings, placed
 from outlast.system import CLOCK, ENTROPY
 from outlast.upkeep.deathwatch import MARK
 from outlast.worker.cage import Cages, sweep
@@ -148,7 +148,7 @@ def main(arguments: list[str]) -> int:
     if kind == "job":
         return _run_a_job(reference, settings)
     try:
-        app = _load(reference)
+        app = _load(reference, settings)
         app.configure(settings)
         # What is loaded by now stays: without looking at it, each collection costs far less.
         gc.collect()
@@ -173,10 +173,12 @@ class _LoadError(Exception):
     """The app can't be loaded; somebody has said why."""
 
 
-def _load(reference: str) -> Outlast:
+def _load(reference: str, settings: Settings) -> Outlast:
     """Load the app; say once, of its own code alone, what is wrong with it."""
     try:
-        return load_app(reference)
+        app = load_app(reference)
+        _must_agree(app, settings)
+        return app
     except (Exception, SystemExit) as error:
         if SPEAKER in os.environ:
             told, hint = str(error), os.environ[SPEAKER]
@@ -185,6 +187,17 @@ def _load(reference: str) -> Outlast:
             for line in filter(None, (told, hint)):
                 print(f"outlast: {line}", file=sys.stderr)
         raise _LoadError from error
+
+
+def _must_agree(app: Outlast, settings: Settings) -> None:
+    """Refuse to work on another ledger than the one that the app's own code submits to."""
+    for name in ("ledger", "blobs"):
+        said, used = app.given.get(name), getattr(settings, name)
+        if said is not None and placed(str(said)) != placed(used):
+            raise InvalidInputError(
+                f"{name}: the code says {said!r:.200}, this command uses {used!r:.200}",
+                hint=f"give --{name} {said}, or leave it out of the code and set it outside",
+            )
 
 
 def _own_traceback(error: BaseException) -> str:

@@ -17,7 +17,7 @@ from outlast.core.errors import InvalidInputError, OutlastError
 from outlast.core.retention import Retention
 from outlast.ledger import open_ledger
 from outlast.ledger.sqlite.bell import meeting_place
-from outlast.sdk.settings import Settings
+from outlast.sdk.settings import Settings, placed
 from outlast.system import CLOCK, ENTROPY, new_id
 from outlast.upkeep.deathwatch import MARK, DeathWatch, kill_marked
 from outlast.upkeep.forget import Forgetting
@@ -44,8 +44,8 @@ def run(
     settings = replace(
         settings,
         port=settings.port or _free_port(settings.host),
-        ledger=_absolute(settings.ledger),
-        blobs=settings.blobs if "://" in settings.blobs else str(Path(settings.blobs).resolve()),
+        ledger=placed(settings.ledger),
+        blobs=placed(settings.blobs),
     )
     return asyncio.run(_run(reference, settings, ready, api=api, worker=worker, reload=reload))
 
@@ -181,12 +181,6 @@ def _free_port(host: str) -> int:
         probe.bind((host, 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-def _absolute(url: str) -> str:
-    if not url.startswith("sqlite:///"):
-        return url
-    return f"sqlite:///{Path(url.removeprefix('sqlite:///')).resolve()}"
 
 
 async def _reload(reference: str, supervisor: Supervisor) -> None:

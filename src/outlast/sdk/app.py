@@ -111,6 +111,11 @@ class Outlast:
             self._settings = Settings.load(**self._given)
         return self._settings
 
+    @property
+    def given(self) -> Mapping[str, Any]:
+        """The settings that its code gives."""
+        return self._given
+
     def configure(self, settings: Settings) -> None:
         """Use these settings; what was given to the constructor stays for what they leave out."""
         self._settings = settings

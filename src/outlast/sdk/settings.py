@@ -67,6 +67,17 @@ class Settings:
         return QueueRules.read(self.queue_settings.get(queue, {}))
 
 
+def placed(url: str) -> str:
+    """Make a file's place independent of the working folder: `sqlite:///path`, or a plain path.
+
+    >>> placed("s3://bucket/files"), placed("sqlite:////var/jobs.db")
+    ('s3://bucket/files', 'sqlite:////var/jobs.db')
+    """
+    if url.startswith("sqlite:///"):
+        return f"sqlite:///{Path(url.removeprefix('sqlite:///')).resolve()}"
+    return url if "://" in url else str(Path(url).resolve())
+
+
 def _queues(
     given: dict[Any, Any], config: ConfigFile, wrong: list[str]
 ) -> dict[str, dict[str, Any]]:
