@@ -15,7 +15,14 @@ async def test_a_limit_is_set_listed_and_taken_away(app, api):
     listed = (await api.get("/v1/limits")).json()
     removed = await api.delete("/v1/limits/key:stripe")
 
-    told = {"subject": "key:stripe", "concurrency": 2, "rate": "25/s", "burst": 5, "weight": None}
+    told = {
+        "subject": "key:stripe",
+        "concurrency": 2,
+        "rate": "25/s",
+        "burst": 5,
+        "weight": None,
+        "max_depth": None,
+    }
     assert (put.status_code, put.json()) == (200, {**told, "source": "live"})
     assert every.json()["concurrency"] == 1
     assert [limit["subject"] for limit in listed["limits"]] == ["key:*", "key:stripe"]
