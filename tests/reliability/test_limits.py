@@ -25,7 +25,15 @@ from tests.worker.rig import fleets
 JOBS = int(os.environ.get("OUTLAST_WITNESS_JOBS", "1500"))
 KEYS, PROCESSES, KILLS, SEED = 50, 4, 6, 2026
 BEFORE, LOWERED = 2, 1
-CARELESS = Path(limited.__file__).with_name("careless.py")  # loaded by its workers alone
+# Written for its workers alone: a file of the tests would be imported while they are collected.
+CARELESS = f"""
+import sys
+sys.path.insert(0, {str(Path(limited.__file__).parent)!r})
+from outlast.core.share import Gate
+
+Gate.stopped_by = lambda *_: None  # the planted bug: no limit stops anybody
+from limited import app
+"""
 CLAIM_MAX = 2 * (16 + DEPTH_MAX)  # what one claim brings, and one that was under way
 ENDS = {"completed", "failed", "cancelled", "retrying", "heartbeat-lost", "released"}
 BEATS = 30 + JOBS // 50  # so many tenths of a second a run may take
@@ -149,7 +157,9 @@ async def test_no_key_ever_has_more_leases_than_its_limit(tmp_path):
 
 @pytest.mark.slow
 async def test_that_law_finds_workers_that_take_no_notice(tmp_path):
-    events, key_of, lines, deaths, *_ = await story_of(tmp_path, CARELESS, 300, kills=0, keys=4)
+    careless = tmp_path / "careless.py"
+    careless.write_text(CARELESS)
+    events, key_of, lines, deaths, *_ = await story_of(tmp_path, careless, 300, kills=0, keys=4)
 
     assert leases_over(events, key_of, lambda _: BEFORE) != []
     assert runs_over(lines, deaths, BEFORE) > 0
