@@ -40,12 +40,12 @@ def commit_apart():
 
 
 def die_after_the_commit():
-    """Die as soon as something is durable, before anybody is told."""
+    """Die as soon as a job is durable, before anybody is told."""
     real = lane.commit
 
     def commit(db):
         real(db)
-        if db.total_changes():
+        if db.execute("SELECT 1 FROM job LIMIT 1").fetchone():
             os.kill(os.getpid(), signal.SIGKILL)
 
     lane.commit = commit
