@@ -30,7 +30,7 @@ from outlast.worker.effects import Runnable
 from outlast.worker.executors import Executors
 from outlast.worker.lifeline import die_with_parent
 from outlast.worker.pool import Pool, PoolConfig
-from outlast.worker.supervisor import BAD_USAGE, NOTHING_TO_DO, SPEAKER
+from outlast.worker.supervisor import CANT_LOAD, NOTHING_TO_DO, SPEAKER
 
 VERSION = "0.1.0"
 
@@ -134,7 +134,7 @@ def _serve(app: Outlast, settings: Settings) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Run one child until its parent stops it; exit 2 when the app can't even be loaded.
+    """Run one child until its parent stops it; exit 4 when the app can't even be loaded.
 
     `arguments` are worker, api or job; the app; its settings; and of a worker its part, as JSON.
     """
@@ -162,7 +162,7 @@ def main(arguments: list[str]) -> int:
         part = Part(*map(tuple, json.loads(more[0]))) if more else Part()
         uvloop.run(_work(app, settings, os.environ[MARK], [reference, raw], part))
     except _LoadError:
-        return BAD_USAGE
+        return CANT_LOAD
     except OutlastError as error:
         print(f"outlast: {error}", file=sys.stderr)
         return error.exit_code

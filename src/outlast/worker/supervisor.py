@@ -17,6 +17,7 @@ _RESTART_PAUSE_S = (0.0, 0.2, 1.0, 5.0)
 _KILL_AFTER_S = 5.0
 BAD_USAGE: Final = 2  # exit code: starting again can't help, as long as the code stays as it is
 SPEAKER: Final = "OUTLAST_SPEAKER"  # the one of several children that says what is wrong has it
+CANT_LOAD: Final = 4  # exit code: the same, and the one that speaks says why
 NOTHING_TO_DO: Final = 3  # exit code: not needed, as long as the code stays as it is
 
 
@@ -149,12 +150,15 @@ class Supervisor:
             code = await self._ended(child.process)
             if child.works:
                 await self._bury(child.holder)
-            if code == BAD_USAGE and not (self._awaits_change or child.worked_once):
-                self._failed.append(code)
+            is_hopeless = code in {BAD_USAGE, CANT_LOAD}
+            # Whoever ends first must not keep the one that speaks from saying why.
+            has_told = code == BAD_USAGE or SPEAKER in child.environment
+            if is_hopeless and has_told and not (self._awaits_change or child.worked_once):
+                self._failed.append(BAD_USAGE)
                 self.stop()
                 return
-            child.worked_once |= code != BAD_USAGE
-            if code == NOTHING_TO_DO or (code == BAD_USAGE and self._awaits_change):
+            child.worked_once |= not is_hopeless
+            if code == NOTHING_TO_DO or (is_hopeless and self._awaits_change):
                 child.needed = False
                 self._on_change(sorted(self.holders))
                 await self._stopped_or(self._renewed.wait())
