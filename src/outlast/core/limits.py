@@ -12,7 +12,7 @@ DAY: Final = 24 * HOUR
 ATTEMPTS_DEFAULT: Final = 4
 ATTEMPTS_MAX: Final = 1_000
 LOST_MAX: Final = 3  # a job that kills this many workers is dead-lettered, whatever its attempts
-MISSING_MAX: Final = 64  # how often a job may meet workers that lack its task: about an hour
+MISSING_MAX: Final = 78  # how often a job may meet workers that lack its task: about an hour
 
 PROCESSES_DEFAULT: Final = 512  # of one isolated job, with their threads
 FILES_DEFAULT: Final = 4_096  # open ones, of each process of an isolated job

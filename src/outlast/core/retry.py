@@ -121,7 +121,8 @@ Rules = Mapping[type[BaseException], Rule]
 NO_RULES: Final[Rules] = MappingProxyType({})
 DEFAULT_BACKOFF: Final = Backoff()
 LOST_BACKOFF: Final = Backoff(base_us=2 * SECOND)
-MISSING_BACKOFF: Final = Backoff(base_us=SECOND, cap_us=MINUTE, jitter=False)
+# Slowly at first: in the midst of a deploy, which worker takes the job next is a matter of luck.
+MISSING_BACKOFF: Final = Backoff(base_us=SECOND, factor=1.2, cap_us=MINUTE, jitter=False)
 
 
 @dataclass(frozen=True, slots=True)
