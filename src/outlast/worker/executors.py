@@ -18,9 +18,14 @@ class Executors(Mapping[str, Runnable]):
         self._tasks = tasks
         self._cages = cages
         self._cell = cell
+        self._made: dict[str, Runnable] = {}  # asked for once a job: choosing anew would cost much
 
     def __getitem__(self, name: str) -> Runnable:
-        task = self._tasks[name]
+        if name not in self._made:
+            self._made[name] = self._executor_of(self._tasks[name])
+        return self._made[name]
+
+    def _executor_of(self, task: Runnable) -> Runnable:
         if isinstance(task, Program):
             return Command(task, self._cages)
         if task.policy.isolation == "process":
