@@ -18,11 +18,13 @@ from outlast.core.limits import (
     ATTEMPTS_MAX,
     FILES_DEFAULT,
     NAME_CHARS_MAX,
+    PAYLOAD_INLINE_MAX,
     PRIORITY_MAX,
     PRIORITY_MIN,
     PROCESSES_DEFAULT,
     SECOND,
 )
+from outlast.core.payload import moved
 from outlast.core.retry import DEFAULT_BACKOFF, NO_RULES, Backoff, Rules, check_rules
 from outlast.core.share import NO_LIMIT, Limit
 from outlast.core.unique import Unique
@@ -231,7 +233,9 @@ class Task:
 
     async def run(self, effects: Effects) -> str | None:
         """Run one attempt; return the result as JSON, or a reference to a large one."""
-        args = await effects.unshelve(effects.lease.args)
+        args = effects.lease.args
+        if moved(args) is not None:
+            args = await effects.unshelve(args)
         model = self.args_model.__pydantic_validator__.validate_json(args)
         kwargs = model.__dict__
         voice = Voice(effects)
@@ -247,7 +251,9 @@ class Task:
             voice.end()
         if result is None:
             return "null"
-        return await effects.shelve(self._result.dump_json(result).decode())
+        text = self._result.dump_json(result).decode()
+        # Most results are small: nobody has to be asked, or waited for.
+        return text if len(text) <= PAYLOAD_INLINE_MAX // 4 else await effects.shelve(text)
 
     async def _in_thread(self, effects: Effects, voice: Voice, kwargs: dict[str, Any]) -> Any:
         if self._context is None:

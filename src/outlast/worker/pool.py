@@ -194,7 +194,8 @@ class Pool:
             await self._flush()
 
     def _start_some(self) -> None:
-        while self._buffer and len(self._running) < self._now.slots:
+        slots = self._now.slots
+        while self._buffer and len(self._running) < slots:
             lease = self._buffer.popleft()
             effects = LeasedEffects(lease, self._ledger, self._blobs, self._clock, self._soon)
             rules = self._now.rules.get(lease.queue)
