@@ -210,7 +210,10 @@ async def test_a_real_fleet_loses_no_lease_when_the_clock_jumps(app, fleet, tmp_
         await reached.wait()
         others = []
         for by in JUMPS:
-            shift.write_text(f"{by}\n")
+            # In one step: who read a file half written would see the clock jump back and forth.
+            following = tmp_path / "following"
+            following.write_text(f"{by}\n")
+            following.replace(shift)
             # When upkeep has made the one due, it has judged the leases, too.
             delay = 0.001 if by.startswith("+") else 0
             others.append(await faulty.plain.options(delay=delay).submit(1))
