@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-pytest_plugins = ["tests.bucket"]
+pytest_plugins = ["tests.bucket", "tests.postgres"]
 
 ROOT_REASON = "needs root: run the tests as root, as CI does"
 REQUIRE = "OUTLAST_REQUIRE"
