@@ -1,7 +1,7 @@
 """The shortest way to say what happens to a ledger."""
 
 from outlast.core.job import NewJob, Want
-from outlast.ledger.sqlite import claim, insert, line, write
+from outlast.ledger.sqlite import claim, insert, write
 from outlast.ledger.sqlite.statements import sql
 from outlast.system import new_id
 
@@ -23,5 +23,5 @@ def plant(monkeypatch, file, change):
     def planted(asked):
         return change(sql(asked)) if asked == file else sql(asked)
 
-    for module in (claim, insert, line, write):
+    for module in (claim, insert, write):
         monkeypatch.setattr(module, "sql", planted)

@@ -5,7 +5,7 @@ import test_laws as laws
 
 from outlast.core.errors import OutlastError
 from outlast.core.share import TURN, Gate, Rate
-from outlast.ledger.sqlite import claim, line
+from outlast.ledger import turns
 from outlast.ledger.sqlite.statements import sql
 from outlast.testing import lease_laws, limit_laws, turn_laws
 from tests.ledger_fixtures import plant
@@ -50,18 +50,18 @@ CODE = {
         limit_laws.test_a_rate_changed_live_counts_from_the_last_start,
     ),
     "turns that are saved up": (
-        line.Level, "turn", lambda level, one: level.passes.get(one.lane, one.passed),
+        turns.Level, "turn", lambda level, one: level.passes.get(one.lane, one.passed),
         turn_laws.test_who_was_away_or_stopped_has_saved_up_no_turns,
     ),
     "two lanes and no more": (
-        line.Stream, "_may_come_first", lambda *_: False,
+        turns.Stream, "_may_come_first", lambda *_: False,
         turn_laws.test_keys_take_turns_however_many_jobs_each_has,
     ),
     "all weigh alike": (
-        line, "step_of", lambda _: TURN, turn_laws.test_turns_are_shared_by_weight,
+        turns, "step_of", lambda _: TURN, turn_laws.test_turns_are_shared_by_weight,
     ),
     "priority alone": (
-        claim, "AGED_EVERY", 10**9, turn_laws.test_every_tenth_start_goes_to_whoever_waits_longest,
+        turns, "AGED_EVERY", 10**9, turn_laws.test_every_tenth_start_goes_to_whoever_waits_longest,
     ),
 }  # fmt: skip
 
@@ -87,7 +87,7 @@ async def test_a_planted_rule_is_caught(ledger, monkeypatch, name):
 
 async def test_a_statement_that_is_left_open_is_caught(ledger, tmp_path, monkeypatch):
     left_open = []  # kept, because the collector would close them
-    monkeypatch.setattr(line.Stream, "close", left_open.append)
+    monkeypatch.setattr(turns.Stream, "close", left_open.append)
 
     with pytest.raises((AssertionError, OutlastError)):
         await laws.test_a_claim_from_many_lines_leaves_no_statement_open(ledger, tmp_path)

@@ -5,13 +5,13 @@ it takes and by how many lines stand before that, and nothing by how many jobs w
 """
 
 import json
+from collections.abc import Generator
 from typing import Any, Final
 
 import apsw
 
 from outlast.core.job import Lease, Leases, Want
 from outlast.core.share import (
-    AGED_EVERY,
     NO_LIMIT,
     NO_PACE,
     Gate,
@@ -21,14 +21,16 @@ from outlast.core.share import (
     default_of,
     subjects,
 )
+from outlast.ledger import rows as rows_of
+from outlast.ledger.rows import Row
 from outlast.ledger.sqlite.connection import one, rows
-from outlast.ledger.sqlite.line import Level, Line, Row, Stream, View
 from outlast.ledger.sqlite.statements import sql
+from outlast.ledger.turns import Choice, Level, Place, View, choose, levels_of
 
 _STALE_MAX: Final = 16  # lines without a job that a claim which takes nothing may leave
 _LIMITS_READ: Final = 256  # from so many limits on, each is looked up when it is asked for
-_FOR_EVER: Final = 2**62
-_NOBODY: Final = (None, None)
+_MORE: Final = 64  # how many numbers of a line are read at once, after the first
+_ARGS: Final = 3  # the place of the arguments in a lease's row
 
 
 def claim(db: apsw.Connection, want: Want, now: int) -> Leases:
@@ -62,46 +64,9 @@ def claim(db: apsw.Connection, want: Want, now: int) -> Leases:
 
 
 def lease_of(row: Row) -> Lease:
-    """Make a lease of the columns that the claim and the reaper read."""
-    (
-        id_,
-        task,
-        queue,
-        args,
-        token,
-        attempt,
-        max_attempts,
-        lost,
-        run,
-        priority,
-        timeout_us,
-        cancel_requested,
-        key,
-        tenant,
-        holder,
-        submitted_at,
-        deadline_at,
-    ) = row
-    return Lease(
-        id_,
-        task,
-        queue,
-        # A damaged text fails its own job, not the claim of its neighbours.
-        args.decode("utf-8", "surrogateescape"),
-        token,
-        attempt,
-        max_attempts,
-        lost,
-        run,
-        priority,
-        timeout_us,
-        bool(cancel_requested),
-        key,
-        tenant,
-        holder,
-        submitted_at,
-        deadline_at,
-    )
+    """Make a lease; a damaged text fails its own job, not the claim of its neighbours."""
+    args = row[_ARGS].decode("utf-8", "surrogateescape")
+    return rows_of.lease_of((*row[:_ARGS], args, *row[_ARGS + 1 :]))
 
 
 def _gate(db: apsw.Connection, now: int) -> Gate:
@@ -145,7 +110,7 @@ class _Hand:
         self._db = db
         self._queue = queue
         self._gate = gate
-        self._view = View(db, queue, now, gate)
+        self._view = View(queue, gate, self._lines, self._waiting)
         self._binds = {"holder": holder, "now": now}
         self._room = room
 
@@ -173,78 +138,63 @@ class _Hand:
         """Lease from several lines: one start after the other, each to whoever's turn it is."""
         levels, starts = self._levels()
         try:
-            numbers = self._choose(levels, starts)
+            choice = choose(levels, self._gate, starts, self._room)
         finally:
             for level in levels:
                 for stream in level.streams:
                     stream.close()
-        if not numbers:
+        self._remember(choice)
+        if not choice.numbers:
             return []
-        place = {number: n for n, number in enumerate(numbers)}
-        binds = {**self._binds, "numbers": json.dumps(numbers)}
+        place = {number: n for n, number in enumerate(choice.numbers)}
+        binds = {**self._binds, "numbers": json.dumps(choice.numbers)}
         return sorted(rows(self._db, sql("claim_these"), binds), key=lambda row: place[row[0]])
 
-    def _choose(self, levels: list[Level], starts: int) -> list[int]:
-        """Return the numbers of the jobs that start, in order, and remember whose turn it was."""
-        several = sum(level.is_waiting for level in levels) > 1
-        numbers: list[int] = []
-        served: dict[Line, Level] = {}
-        while len(numbers) < self._room:
-            aged = several and starts % AGED_EVERY == AGED_EVERY - 1
-            firsts = (
-                (level, line) for level in levels if (line := level.first()) is not None
-            )  # lazily, because without ageing the highest level is enough
-            level, line = (
-                min(firsts, key=lambda one: one[1].head, default=_NOBODY)
-                if aged
-                else next(firsts, _NOBODY)
-            )
-            if level is None or line is None:
-                break
-            self._gate.take(line.names)
-            numbers.append(level.serve(line))
-            served[line] = level
-            level.starts += several
-            starts += several
-        self._remember(levels, served, several=several)
-        return numbers
+    def _lines(self, place: Place) -> Generator[Row, None, None]:
+        """Read a stream's lines.
+
+        An open statement holds an old state of the file, and so blocks writing until it is closed.
+        """
+        found = self._db.execute(sql("stream"), {**place, "now": self._binds["now"]})
+        try:
+            yield from found
+        finally:
+            found.close()
+
+    def _waiting(self, place: Place, head: int) -> list[int]:
+        binds = {**place, "now": self._binds["now"], "head": head, "limit": _MORE}
+        return [number for (number,) in rows(self._db, sql("waiting"), binds)]
 
     def _levels(self) -> tuple[list[Level], int]:
         """Return the levels that have lines, highest first, and how many starts were counted."""
         known = {
             row[0]: Level(*row) for row in rows(self._db, sql("levels"), {"queue": self._queue})
         }
-        found: dict[int, Level] = {}
-        for priority, task in rows(self._db, sql("streams"), {"queue": self._queue}):
-            level = found.setdefault(priority, known.get(priority) or Level(priority))
-            level.streams.append(Stream(self._view, level, task))
-        for level in found.values():
-            level.look()
-        return list(found.values()), sum(level.starts for level in known.values())
+        streams = [(p, t) for p, t in rows(self._db, sql("streams"), {"queue": self._queue})]
+        starts = sum(level.starts for level in known.values())
+        return levels_of(self._view, known, streams), starts
 
-    def _remember(self, levels: list[Level], served: dict[Line, Level], *, several: bool) -> None:
+    def _remember(self, choice: Choice) -> None:
         """Write down whose turn it is next, and remove the lines in which nobody waits."""
         forgotten = False
         turns = [
             {**line.place, "pass": level.pass_of(line), "head": line.head}
-            for line, level in served.items()
+            for line, level in choice.served.items()
         ]
         self._db.executemany(sql("line_turn"), turns)
-        for level in levels:
-            past = None if level.is_shared else _FOR_EVER
-            if level.is_shared and level.has_changed:
-                past = level.at
-            if past is not None and (level.is_shared or level.has_past):
+        for level in choice.levels:
+            past = choice.past_of(level)
+            if past is not None:
                 forgotten = True
                 for stream in level.streams:
                     self._db.execute(sql("turns_forget"), {**stream.place, "at": past})
-            if level.has_changed and (level.is_shared or several):
+            if choice.moves(level):
                 binds = {"queue": self._queue, "priority": level.priority}
                 state = {"at": level.at, "starts": level.starts}
                 self._db.execute(sql("level_put"), {**binds, **state})
-        if served or forgotten or len(self._view.stale) > _STALE_MAX:
-            empty = [line.place for line in (*self._view.stale, *served) if not line.head]
-            self._db.executemany(sql("line_leave"), empty)
+        if choice.served or forgotten or len(self._view.stale) > _STALE_MAX:
+            stale = (*self._view.stale, *choice.served)
+            self._db.executemany(sql("line_leave"), [line.place for line in stale if not line.head])
 
 
 def _number(row: Row) -> int:

@@ -1,7 +1,7 @@
 """How jobs come in: each with its first event, unless its key, its intention or a bound says no."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby, islice
 from typing import Final, TypeVar
 
@@ -11,6 +11,7 @@ from outlast.core import transition
 from outlast.core.job import Inserted, NewJob
 from outlast.core.status import Status
 from outlast.core.unique import Sole
+from outlast.ledger.changes import REFUSED, is_plain
 from outlast.ledger.sqlite.claim import looked_up
 from outlast.ledger.sqlite.connection import all_or_none, one, sole
 from outlast.ledger.sqlite.statements import fragments, sql
@@ -18,7 +19,6 @@ from outlast.ledger.sqlite.write import commit
 
 T = TypeVar("T")
 CHUNK: Final = 32  # rows a statement
-REFUSED: Final = frozenset({"conflict", "full", "quota", "rejected"})
 
 
 def insert(db: apsw.Connection, jobs: Sequence[NewJob], now: int) -> list[Inserted]:
@@ -28,7 +28,7 @@ def insert(db: apsw.Connection, jobs: Sequence[NewJob], now: int) -> list[Insert
         tenant: looked_up(db, f"tenant:{tenant}").max_depth
         for tenant in {job.tenant for job in jobs if job.tenant}
     }
-    for plain, some in groupby(jobs, lambda job: _is_plain(job, quotas)):
+    for plain, some in groupby(jobs, lambda job: is_plain(job, quotas.get(job.tenant))):
         if plain:
             for chunk in batched(some, CHUNK):
                 made += _insert_chunk(db, chunk, now)
@@ -42,12 +42,6 @@ def batched(items: Iterable[T], size: int) -> Iterator[tuple[T, ...]]:
     rest = iter(items)
     while some := tuple(islice(rest, size)):
         yield some
-
-
-def _is_plain(job: NewJob, quotas: Mapping[str, int | None]) -> bool:
-    """Whether nothing has to be looked up before."""
-    bound = job.max_depth is not None or quotas.get(job.tenant) is not None
-    return job.key is None and job.sole is None and not bound
 
 
 def _insert_chunk(db: apsw.Connection, jobs: Sequence[NewJob], now: int) -> list[Inserted]:

@@ -2,123 +2,33 @@
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import apsw
 
 from outlast.core.job import Doc, Event, Filter, JobRecord, Page
-from outlast.core.status import Status
+from outlast.ledger.query import count_of, page_of
+from outlast.ledger.rows import COLUMNS, Row, record_of
 from outlast.ledger.sqlite.statements import fragments, sql
 
-_INDEXED = frozenset({Status.PENDING, Status.SCHEDULED, Status.PROCESSING, Status.FAILED})
-# As `find.sql` selects them.
-_COLUMNS = (
-    "id",
-    "number",
-    "tenant",
-    "task",
-    "queue",
-    "status",
-    "priority",
-    "attempt",
-    "max_attempts",
-    "token",
-    "lost",
-    "run",
-    "seq",
-    "args",
-    "submitted_at",
-    "run_at",
-    "started_at",
-    "finished_at",
-    "expires_at",
-    "cancel_requested_at",
-    "timeout_us",
-    "deadline_us",
-    "deadline_at",
-    "holder",
-    "concurrency_key",
-    "key",
-    "tags",
-    "notify",
-    "progress",
-    "result",
-    "error",
-    "artifacts",
-    "cursor",
-    "sole_key",
-)
-_PLAIN = (
-    "tenant",
-    "queue",
-    "task",
-    "tag",
-    "text",
-    "holder",
-    "submitted_after",
-    "submitted_before",
-    "due_before",
-    "expired_before",
-    "overdue_before",
-    "fingerprint",
-    "ahead_of",
-)
+_ARGS: Final = COLUMNS.index("args")
 
 
-def _record(row: tuple[Any, ...]) -> JobRecord:
-    values = dict(zip(_COLUMNS, row, strict=True))
-    values["status"] = Status(values["status"])
+def _binds(values: dict[str, Any]) -> dict[str, Any]:
+    """Return values as SQLite takes them: it has no lists."""
+    return {**values, "ids": json.dumps(values["ids"])} if "ids" in values else values
+
+
+def _record(row: Row) -> JobRecord:
     # A damaged text is shown as such, and does not hide the other rows of its page.
-    values["args"] = values["args"].decode("utf-8", "replace")
-    return JobRecord(**values)
-
-
-def _where(where: Filter) -> tuple[list[str], dict[str, Any]]:
-    parts = fragments("find")
-    clauses: list[str] = []
-    binds: dict[str, Any] = {}
-    for name in _PLAIN:
-        value = getattr(where, name)
-        if value is not None:
-            clauses.append(parts[name])
-            binds[name] = value
-    if where.ids is not None:
-        clauses.append(parts["ids"])
-        binds["ids"] = json.dumps(where.ids)
-    if where.status is not None:
-        if where.status in _INDEXED:
-            # A literal lets the planner use the partial index of that status.
-            clauses.append(parts[f"status:{where.status}"])
-        else:
-            clauses.append(parts["status"])
-            binds["status"] = where.status
-    if where.cancel_requested:
-        clauses.append(parts["cancel_requested"])
-    if where.discarded is not None:
-        clauses.append(parts["discarded"])
-        binds["discarded"] = where.discarded
-    return clauses, binds
-
-
-def _join(head: str, clauses: list[str], tail: str) -> str:
-    condition = " WHERE " + " AND ".join(clauses) if clauses else ""
-    return f"{head}{condition} {tail}"
+    args = row[_ARGS].decode("utf-8", "replace")
+    return record_of((*row[:_ARGS], args, *row[_ARGS + 1 :]))
 
 
 def find(db: apsw.Connection, where: Filter, page: Page) -> list[JobRecord]:
     """Return one page of the jobs that match."""
-    parts = fragments("find")
-    order = "oldest" if page.oldest_first else "newest"
-    clauses, binds = _where(where)
-    if page.ended_after is not None:
-        order = "ended"
-        clauses.append(parts["after:ended"])
-        binds["ended_at"], binds["ended_number"] = page.ended_after
-    elif page.after is not None:
-        clauses.append(parts[f"after:{order}"])
-        binds["after"] = page.after
-    statement = _join(parts["select"], clauses, parts[f"order:{order}"])
-    return [_record(row) for row in db.execute(statement, {**binds, "limit": page.limit})]
+    statement, values = page_of(fragments("find"), where, page)
+    return [_record(row) for row in db.execute(statement, _binds(values))]
 
 
 def get(db: apsw.Connection, ids: Sequence[str]) -> list[JobRecord | None]:
@@ -129,10 +39,8 @@ def get(db: apsw.Connection, ids: Sequence[str]) -> list[JobRecord | None]:
 
 def count(db: apsw.Connection, where: Filter, by: str) -> dict[tuple[str, ...], int]:
     """Count the matching jobs by queue and status, by error, or altogether."""
-    parts = fragments("find")
-    clauses, binds = _where(where)
-    statement = _join(parts[f"count_by:{by}"], clauses, parts[f"group_by:{by}"])
-    return {tuple(row[:-1]): row[-1] for row in db.execute(statement, binds)}
+    statement, values = count_of(fragments("find"), where, by)
+    return {tuple(row[:-1]): row[-1] for row in db.execute(statement, _binds(values))}
 
 
 def history(

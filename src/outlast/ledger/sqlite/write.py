@@ -2,18 +2,16 @@
 
 import json
 from collections.abc import Sequence
-from typing import Any, Final
 
 import apsw
 
 from outlast.core.job import Lease, Pruned, Transition, Verdict
 from outlast.core.limits import TOMBSTONE_TTL_US
-from outlast.core.status import TERMINAL, Status
+from outlast.core.status import Status
+from outlast.ledger.changes import is_plain_completion, values_of
 from outlast.ledger.sqlite.claim import lease_of
 from outlast.ledger.sqlite.connection import one, rows
 from outlast.ledger.sqlite.statements import sql
-
-_BACK: Final = frozenset({Status.PENDING, Status.SCHEDULED, Status.WAITING})
 
 
 def extend(db: apsw.Connection, holders: Sequence[str], ttl_us: int, now: int) -> list[str]:
@@ -32,14 +30,14 @@ def commit(db: apsw.Connection, transitions: Sequence[Transition], now: int) -> 
     events: list[tuple[int, int, str, int, str]] = []
     complete = sql("complete")
     for change in transitions:
-        if _is_plain_completion(change):
+        if is_plain_completion(change):
             row = one(
                 db,
                 complete,
                 {"id": change.id, "token": change.token, "now": now, "result": change.result},
             )
         else:
-            row = one(db, sql("transition"), _binds(change, now))
+            row = one(db, sql("transition"), {**values_of(change), "now": now})
         if row is None:
             verdicts.append(_refusal(db, change.id))
             continue
@@ -52,53 +50,6 @@ def commit(db: apsw.Connection, transitions: Sequence[Transition], now: int) -> 
     if events:
         db.executemany(sql("insert_event"), events)
     return verdicts
-
-
-def _is_plain_completion(change: Transition) -> bool:
-    """Whether the short statement for the most frequent transition says all of this one."""
-    more = (change.attempt, change.lost, change.error, change.progress, change.artifact)
-    moved = (change.priority, change.queue, change.max_attempts, change.cursor)
-    waits = change.when is not None
-    return (
-        change.target is Status.COMPLETED
-        and change.source is Status.PROCESSING
-        and change.token is not None
-        and more == (None, None, None, None, None)
-        and moved == (None, None, None, None)
-        and not (
-            change.rerun or change.cancel or change.discard or change.unless_cancelled or waits
-        )
-    )
-
-
-def _binds(change: Transition, now: int) -> dict[str, Any]:
-    target = change.target or change.source
-    return {
-        "id": change.id,
-        "event": change.event,
-        "source": change.source,
-        "token": change.token,
-        "target": target,
-        "attempt": change.attempt,
-        "lost": change.lost,
-        "rerun": change.rerun,
-        "run_at": now + change.delay_us if change.target in _BACK else None,
-        "ends": change.target in TERMINAL,
-        "now": now,
-        "cancel": change.cancel,
-        "discard": change.discard,
-        "result": change.result,
-        "progress": change.progress,
-        "error": change.error,
-        "priority": change.priority,
-        "queue": change.queue,
-        "max_attempts": change.max_attempts,
-        "args": change.args,
-        "cursor": change.cursor,
-        "artifact": change.artifact,
-        "unless_cancelled": change.unless_cancelled,
-        "when": change.when,
-    }
 
 
 def _refusal(db: apsw.Connection, job_id: str) -> Verdict:

@@ -1,30 +1,37 @@
-"""The lines of a queue in the order of their turns, read no further than a claim needs."""
+"""Who starts next: the lines of a queue in the order of their turns, read as far as is needed.
 
+A line is the waiting jobs of a queue that have priority, tenant, key and task in common, so that
+the same limits hold for all of them. A store gives lines and jobs as a `View` asks for them.
+"""
+
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from heapq import heappop, heappush, heapreplace
 from typing import Any, Final
 
-import apsw
+from outlast.core.share import AGED_EVERY, Gate, step_of, subjects
+from outlast.ledger.rows import Row
 
-from outlast.core.share import Gate, step_of, subjects
-from outlast.ledger.sqlite.connection import rows
-from outlast.ledger.sqlite.statements import sql
-
-_MORE: Final = 64  # how many numbers of a line are read at once, after the first
 _SHARED: Final = 2  # so many lanes make a level one to share
 _FIRST_LANE_NAME: Final = 2  # of a line's subjects, after its queue and its task
-Row = tuple[Any, ...]
+_NOBODY: Final = (None, None)
 Lane = tuple[str, str]
+Place = dict[str, Any]  # the queue, priority and task of a stream; of a line, tenant and key too
 
 
 @dataclass(slots=True)
 class View:
-    """One queue at the instant of a claim, and what was found to be empty on the way."""
+    """One queue at the instant of a claim, and what was found to be empty on the way.
 
-    db: apsw.Connection
+    `lines` gives a stream's lines in the order of their turns: tenant, key, turn, the turn's second
+    part, and the number of the first job (None: it has none). `waiting` gives numbers of a line,
+    smallest first, from one on.
+    """
+
     queue: str
-    now: int
     gate: Gate
+    lines: Callable[[Place], Generator[Row, None, None]]
+    waiting: Callable[[Place, int], list[int]]
     stale: "list[Line]" = field(default_factory=list)
 
     def step_of(self, line: "Line") -> int:
@@ -100,9 +107,7 @@ class Line:
 
     def read(self) -> None:
         """Read who is next."""
-        view = self.stream.view
-        binds = {**self.place, "now": view.now, "head": self.head, "limit": _MORE}
-        self._numbers = [number for (number,) in rows(view.db, sql("waiting"), binds)][::-1]
+        self._numbers = self.stream.view.waiting(self.place, self.head)[::-1]
         self.head = self._numbers.pop() if self._numbers else 0
         self.is_read = True
 
@@ -113,14 +118,13 @@ class Stream:
     def __init__(self, view: View, level: Level, task: str) -> None:
         self.view = view
         self._level = level
-        self.place: dict[str, Any] = {"queue": view.queue, "priority": level.priority, "task": task}
-        binds = {**self.place, "now": view.now}
-        self._unread = view.db.execute(sql("stream"), binds)
+        self.place: Place = {"queue": view.queue, "priority": level.priority, "task": task}
+        self._unread = view.lines(self.place)
         self._next = next(self._unread, None)
         self._ready: list[tuple[int, int, Lane, Line]] = []  # a heap by turn and number
 
     def close(self) -> None:
-        """End the statement: an open one holds an old state of the file, and so blocks writing."""
+        """Read no further."""
         self._unread.close()
 
     def read_one(self) -> Line | None:
@@ -176,3 +180,63 @@ class Stream:
         line.advance()
         self._settle(line)
         return number
+
+
+@dataclass(slots=True)
+class Choice:
+    """Whose turn it was: the numbers of the jobs that start, in order, and from which lines."""
+
+    levels: list[Level]
+    numbers: list[int] = field(default_factory=list)
+    served: dict[Line, Level] = field(default_factory=dict)
+    several: bool = False  # more than one level waited
+
+    def past_of(self, level: Level) -> int | None:
+        """Return up to which turn a level's lanes need not be remembered; None: nothing to do."""
+        if not level.is_shared:
+            return FOR_EVER if level.has_past else None
+        return level.at if level.has_changed else None
+
+    def moves(self, level: Level) -> bool:
+        """Whether the level's own turn is to be written down."""
+        return level.has_changed and (level.is_shared or self.several)
+
+
+FOR_EVER: Final = 2**62
+
+
+def levels_of(view: View, known: dict[int, Level], streams: list[tuple[int, str]]) -> list[Level]:
+    """Return the levels that have lines, in the order given, each looked at."""
+    found: dict[int, Level] = {}
+    for priority, task in streams:
+        level = found.setdefault(priority, known.get(priority) or Level(priority))
+        level.streams.append(Stream(view, level, task))
+    for level in found.values():
+        level.look()
+    return list(found.values())
+
+
+def choose(levels: list[Level], gate: Gate, starts: int, room: int) -> Choice:
+    """Let one job start after the other, each of whoever's turn it is, as long as there is room.
+
+    `levels` come highest first; `starts` counts the queue's starts so far, for ageing.
+    """
+    choice = Choice(levels, several=sum(level.is_waiting for level in levels) > 1)
+    while len(choice.numbers) < room:
+        aged = choice.several and starts % AGED_EVERY == AGED_EVERY - 1
+        firsts = (
+            (level, line) for level in levels if (line := level.first()) is not None
+        )  # lazily, because without ageing the highest level is enough
+        level, line = (
+            min(firsts, key=lambda one: one[1].head, default=_NOBODY)
+            if aged
+            else next(firsts, _NOBODY)
+        )
+        if level is None or line is None:
+            break
+        gate.take(line.names)
+        choice.numbers.append(level.serve(line))
+        choice.served[line] = level
+        level.starts += choice.several
+        starts += choice.several
+    return choice

@@ -1,0 +1,61 @@
+"""A transition, and an insert, as the values that a store's statements take."""
+
+from typing import Any, Final
+
+from outlast.core.job import NewJob, Transition
+from outlast.core.status import TERMINAL, Status
+
+REFUSED: Final = frozenset({"conflict", "full", "quota", "rejected"})
+_BACK: Final = frozenset({Status.PENDING, Status.SCHEDULED, Status.WAITING})
+
+
+def is_plain(job: NewJob, quota: int | None) -> bool:
+    """Whether nothing has to be looked up before a job is inserted."""
+    return job.key is None and job.sole is None and job.max_depth is None and quota is None
+
+
+def is_plain_completion(change: Transition) -> bool:
+    """Whether the short statement for the most frequent transition says all of this one."""
+    more = (change.attempt, change.lost, change.error, change.progress, change.artifact)
+    moved = (change.priority, change.queue, change.max_attempts, change.cursor)
+    waits = change.when is not None
+    return (
+        change.target is Status.COMPLETED
+        and change.source is Status.PROCESSING
+        and change.token is not None
+        and more == (None, None, None, None, None)
+        and moved == (None, None, None, None)
+        and not (
+            change.rerun or change.cancel or change.discard or change.unless_cancelled or waits
+        )
+    )
+
+
+def values_of(change: Transition) -> dict[str, Any]:
+    """Return what `transition.sql` takes, but for the instant."""
+    target = change.target or change.source
+    return {
+        "id": change.id,
+        "event": change.event,
+        "source": change.source,
+        "token": change.token,
+        "target": target,
+        "attempt": change.attempt,
+        "lost": change.lost,
+        "rerun": change.rerun,
+        "delay_us": change.delay_us if change.target in _BACK else None,
+        "ends": change.target in TERMINAL,
+        "cancel": change.cancel,
+        "discard": change.discard,
+        "result": change.result,
+        "progress": change.progress,
+        "error": change.error,
+        "priority": change.priority,
+        "queue": change.queue,
+        "max_attempts": change.max_attempts,
+        "args": change.args,
+        "cursor": change.cursor,
+        "artifact": change.artifact,
+        "unless_cancelled": change.unless_cancelled,
+        "when": change.when,
+    }
