@@ -1,10 +1,13 @@
 """The laws about limits and turns have teeth: each planted bug makes a named law fail."""
 
+from collections import Counter
+
 import pytest
 import test_laws as laws
 
+from outlast.core import share
 from outlast.core.errors import OutlastError
-from outlast.core.share import TURN, Gate, Rate
+from outlast.core.share import TURN, Gate, Limits, Rate
 from outlast.ledger import turns
 from outlast.ledger.sqlite.statements import sql
 from outlast.testing import lease_laws, limit_laws, turn_laws
@@ -41,7 +44,50 @@ STATEMENTS = {
     ),
 }  # fmt: skip
 
+
+SUBJECTS = share.subjects
+
+
+def one_key_for_all(limits, queue, task, tenant, key):
+    return share.subjects(queue, task, tenant, key, is_shared=True)
+
+
+def each_tenant_its_own(limits, queue, task, tenant, key):
+    return share.subjects(queue, task, tenant, key, is_shared=False)
+
+
+def run_together(queue, task, tenant, key, *, is_shared):
+    return (*SUBJECTS(queue, task, tenant, None, is_shared=False), f"own-key:{tenant}:{key}")
+
+
+def count_own_keys_alone(held):
+    counts = Counter()
+    for *parts, number in held:
+        counts.update(dict.fromkeys(share.subjects(*parts, is_shared=False), number))
+    return counts
+
+
 CODE = {
+    "a default that counts all tenants": (
+        Limits, "subjects", one_key_for_all,
+        limit_laws.test_the_default_of_keys_counts_the_key_of_each_tenant_by_itself,
+    ),
+    "a default rate that counts all tenants": (
+        Limits, "subjects", one_key_for_all,
+        limit_laws.test_the_default_rate_of_keys_holds_for_each_tenant_by_itself,
+    ),
+    "names of keys that run into one another": (
+        share, "subjects", run_together,
+        limit_laws.test_the_default_of_keys_counts_the_key_of_each_tenant_by_itself,
+    ),
+    "a named key that is each tenant's own": (
+        Limits, "subjects", each_tenant_its_own,
+        limit_laws.test_a_key_with_a_limit_of_its_own_is_one_for_all_tenants,
+    ),
+    "running jobs of a named key that don't count": (
+        share, "count_running", count_own_keys_alone,
+        limit_laws.test_a_key_that_is_given_a_limit_counts_what_runs_of_every_tenant,
+    ),
     "starts of a batch don't count": (
         Gate, "take", lambda *_: None, limit_laws.test_a_batch_is_bound_as_single_claims_are,
     ),

@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
@@ -25,6 +26,7 @@ _BOUNDS: Final = (
     ("weight", 1, WEIGHT_MAX),
     ("max_depth", 0, DEPTH_MAX),
 )
+_OWN_KEY: Final = "own-key:"
 _UNIT_US: Final = {"s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY}
 _RATE: Final = re.compile(r"^\s*(\d{1,9})\s*/\s*(?:(\d{1,9})\s*)?(s|m|h|d)\s*$", re.ASCII)
 
@@ -196,40 +198,45 @@ def call_rate(value: object, *, field: str = "rate") -> Rate:
     return replace(rate, burst=min(rate.count, BURST_MAX))
 
 
-def subjects(queue: str, task: str, tenant: str, key: str | None) -> tuple[str, ...]:
+def subjects(
+    queue: str, task: str, tenant: str, key: str | None, *, is_shared: bool
+) -> tuple[str, ...]:
     """Name what a job counts against, in the order in which its limits are looked at.
 
-    >>> subjects("default", "render", "", "user-1")
+    A shared key is one for all tenants; any other is its tenant's own.
+
+    >>> subjects("default", "render", "", "user-1", is_shared=True)
     ('queue:default', 'task:render', 'key:user-1')
     """
     found = [f"queue:{queue}", f"task:{task}"]
     if tenant:
         found.append(f"tenant:{tenant}")
     if key:
-        found.append(f"key:{key}")
+        # With the length, because both names may have any characters in them.
+        found.append(f"key:{key}" if is_shared else f"{_OWN_KEY}{len(tenant)}:{tenant}:{key}")
     return tuple(found)
 
 
 def default_of(subject: str) -> str:
     """Name the record that holds for each subject of a kind that has none of its own.
 
-    >>> default_of("key:user-1")
-    'key:*'
+    >>> default_of("task:render"), default_of("own-key:4:acme:user-1")
+    ('task:*', 'key:*')
     """
-    return f"{subject.partition(':')[0]}:*"
+    return "key:*" if subject.startswith(_OWN_KEY) else f"{subject.partition(':')[0]}:*"
 
 
-def chosen(subject: str, found: Mapping[tuple[str, str], str]) -> Limit:
-    """Pick the record that holds: set live, else declared by the code, else its kind's default.
+def own_limit(subject: str, found: Mapping[tuple[str, str], str]) -> Limit | None:
+    """Pick what was said of this very subject: set live, else declared by the code.
 
     `found` has the texts of records by their kind (`limit`, `declared`) and key; of a queue, also
-    its own record (`queue`), which counts over all of these.
+    its own record (`queue`), which counts over both.
     """
-    places = (("limit", subject), ("declared", subject), ("limit", default_of(subject)))
-    limit = next((Limit.read(found[place]) for place in places if place in found), NO_LIMIT)
+    places = (("limit", subject), ("declared", subject))
+    limit = next((Limit.read(found[place]) for place in places if place in found), None)
     kind, _, name = subject.partition(":")
     if kind == "queue" and ("queue", name) in found:
-        return limit.said_of_queue(found["queue", name])
+        return (limit or NO_LIMIT).said_of_queue(found["queue", name])
     return limit
 
 
@@ -242,32 +249,71 @@ def step_of(limits: Sequence[Limit]) -> int:
     return TURN // next((limit.weight for limit in reversed(limits) if limit.weight), 1)
 
 
+class Limits:
+    """What holds for each subject, each asked for once; `own_of` knows what `own_limit` says."""
+
+    def __init__(self, own_of: Callable[[str], Limit | None]) -> None:
+        self._own_of = own_of
+        self._own: dict[str, Limit | None] = {}
+        self._limits: dict[str, Limit] = {}
+
+    def own(self, subject: str) -> Limit | None:
+        """Return what was said of this very subject."""
+        if subject not in self._own:
+            self._own[subject] = self._own_of(subject)
+        return self._own[subject]
+
+    def of(self, subject: str) -> Limit:
+        """Return what holds for a subject: what was said of it, else its kind's default."""
+        found = self._limits.get(subject)
+        if found is None:
+            own = None if subject.startswith(_OWN_KEY) else self.own(subject)
+            found = own or self.own(default_of(subject)) or NO_LIMIT
+            self._limits[subject] = found
+        return found
+
+    def subjects(self, queue: str, task: str, tenant: str, key: str | None) -> tuple[str, ...]:
+        """Name what a job counts against: a key that somebody gave a limit is one for all tenants.
+
+        >>> said = Limits(lambda subject: NO_LIMIT if subject == "key:stripe" else None)
+        >>> said.subjects("q", "t", "acme", "stripe")[2:], said.subjects("q", "t", "acme", "u")[2:]
+        (('tenant:acme', 'key:stripe'), ('tenant:acme', 'own-key:4:acme:u'))
+        """
+        is_shared = bool(key) and self.own(f"key:{key}") is not None
+        return subjects(queue, task, tenant, key, is_shared=is_shared)
+
+
+Held = tuple[str, str, str, str | None, int]  # queue, task, tenant, key, and how many run
+
+
+def count_running(held: Iterable[Held]) -> Counter[str]:
+    """Count what runs by all that it may count against, whichever limits there are."""
+    counts: Counter[str] = Counter()
+    for queue, task, tenant, key, number in held:
+        names = subjects(queue, task, tenant, key, is_shared=False)
+        for subject in (*names, f"key:{key}") if key else names:
+            counts[subject] += number
+    return counts
+
+
 class Gate:
     """The limits during one claim: who is stopped by which, and what a start uses up."""
 
     def __init__(
         self,
         now: int,
-        limit_of: Callable[[str], Limit],
-        running: Callable[[], Mapping[str, int]],
+        limits: Limits,
+        running: Callable[[], Iterable[Held]],
         pace_of: Callable[[str], Pace],
     ) -> None:
+        self.limits = limits
         self._now = now
-        self._limit_of = limit_of
         self._running = running
         self._pace_of = pace_of
-        self._limits: dict[str, Limit] = {}
-        self._counts: dict[str, int] | None = None
+        self._counts: Counter[str] | None = None
         self._paces: dict[str, Pace] = {}
         self.used: set[str] = set()  # the subjects whose pace has moved
         self.free_at: int | None = None  # when the first of those that a rate stopped may start
-
-    def limit(self, subject: str) -> Limit:
-        """Return what holds for a subject."""
-        found = self._limits.get(subject)
-        if found is None:
-            found = self._limits[subject] = self._limit_of(subject)
-        return found
 
     def pace(self, subject: str) -> Pace:
         """Return what is remembered of a subject's starts."""
@@ -277,13 +323,13 @@ class Gate:
 
     def _count(self, subject: str) -> int:
         if self._counts is None:
-            self._counts = dict(self._running())
-        return self._counts.get(subject, 0)
+            self._counts = count_running(self._running())
+        return self._counts[subject]
 
     def stopped_by(self, names: Sequence[str]) -> str | None:
         """Return the first of these subjects that lets no other job start now."""
         for subject in names:
-            limit = self.limit(subject)
+            limit = self.limits.of(subject)
             if limit.concurrency is not None and self._count(subject) >= limit.concurrency:
                 return subject
             if limit.rate is not None:
@@ -296,11 +342,11 @@ class Gate:
     def take(self, names: Sequence[str]) -> None:
         """Count one start against all of these."""
         for subject in names:
-            limit = self.limit(subject)
+            limit = self.limits.of(subject)
             if limit.concurrency is not None:
                 self._count(subject)  # what runs is read before the first start, never after
                 assert self._counts is not None  # noqa: S101 - the line above read it
-                self._counts[subject] = self._counts.get(subject, 0) + 1
+                self._counts[subject] += 1
             if limit.rate is not None:
                 self._paces[subject] = limit.rate.after(self.pace(subject), self._now)
                 self.used.add(subject)
@@ -308,5 +354,5 @@ class Gate:
     def is_open(self, names: Sequence[str]) -> bool:
         """Whether no limit at all holds for these."""
         return all(
-            limit.concurrency is None and limit.rate is None for limit in map(self.limit, names)
+            limit.concurrency is None and limit.rate is None for limit in map(self.limits.of, names)
         )

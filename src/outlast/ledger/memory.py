@@ -148,7 +148,7 @@ class MemoryLedger:
     def _over(self, job: NewJob) -> str | None:
         """Return the bound that lets no further job wait: the queue's, or the tenant's."""
         waiting = [row for row in self._jobs.values() if row.status in _WAITING_FOR_WORKERS]
-        quota = limits_in(self._docs)(f"tenant:{job.tenant}").max_depth if job.tenant else None
+        quota = limits_in(self._docs).of(f"tenant:{job.tenant}").max_depth if job.tenant else None
         if (
             job.max_depth is not None
             and sum(row.queue == job.queue for row in waiting) >= job.max_depth
@@ -170,18 +170,18 @@ class MemoryLedger:
         leases = Leases()
         if not self._alive(want.holder):
             return leases
-        running, limit_of = running_of(self._jobs.values()), limits_in(self._docs)
+        running, limits = running_of(self._jobs.values()), limits_in(self._docs)
         for queue in want.queues:
             room = want.limit - len(leases)
             if self._paused(queue) or room <= 0:
                 continue
             waiting = self._runnable(queue, moment)
-            for row in self._turns.choose(queue, waiting, running, limit_of, room=room, now=moment):
+            for row in self._turns.choose(queue, waiting, running, limits, room=room, now=moment):
                 taken = rows.taken(row, want.holder, moment)
                 self._append(taken, "started", moment, rows.started(taken))
                 leases.append(lease_of(taken))
             left = self._runnable(queue, moment)
-            leases.note(self._turns.free_at(left, running, limit_of, moment), moment)
+            leases.note(self._turns.free_at(left, running, limits, moment), moment)
         if len(leases) == want.limit:
             leases.again_us = None
         if leases:

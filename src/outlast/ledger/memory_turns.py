@@ -8,32 +8,27 @@ priority has come to: who was away, or was stopped, has saved up nothing.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 from outlast.core.job import Doc, JobRecord
-from outlast.core.share import AGED_EVERY, NO_PACE, Limit, Pace, chosen, step_of, subjects
+from outlast.core.share import AGED_EVERY, NO_PACE, Limits, Pace, count_running, own_limit, step_of
 from outlast.core.status import Status
 
 _Lane = tuple[str, str | None]
 _Level = tuple[str, int]  # queue and priority
 
 
-def names_of(row: JobRecord) -> tuple[str, ...]:
-    """Return what the job counts against."""
-    return subjects(row.queue, row.task, row.tenant, row.concurrency_key)
-
-
 def running_of(jobs: Iterable[JobRecord]) -> Counter[str]:
     """Count what holds a lease, by each of its subjects."""
     held = (row for row in jobs if row.status is Status.PROCESSING)
-    return Counter(name for row in held for name in names_of(row))
+    return count_running((r.queue, r.task, r.tenant, r.concurrency_key, 1) for r in held)
 
 
-def limits_in(docs: Mapping[tuple[str, str], Doc]) -> Callable[[str], Limit]:
-    """Return how to find what holds for a subject."""
+def limits_in(docs: Mapping[tuple[str, str], Doc]) -> Limits:
+    """Return what holds for each subject."""
     kinds = ("limit", "declared", "queue")
     found = {place: doc.doc for place, doc in docs.items() if doc.kind in kinds}
-    return lambda subject: chosen(subject, found)
+    return Limits(lambda subject: own_limit(subject, found))
 
 
 class Turns:
@@ -50,7 +45,7 @@ class Turns:
         queue: str,
         waiting: list[JobRecord],
         running: Counter[str],
-        limit_of: Callable[[str], Limit],
+        limits: Limits,
         *,
         room: int,
         now: int,
@@ -68,15 +63,15 @@ class Turns:
         chosen: list[JobRecord] = []
         while len(chosen) < room:
             heads = [line[0] for line in lines.values() if line]
-            heads = [row for row in heads if self._free_at(row, running, limit_of, now) == 0]
+            heads = [row for row in heads if self._free_at(row, running, limits, now) == 0]
             if not heads:
                 break
             row = self._next(heads, aged=several and self._starts[queue] % AGED_EVERY == 9)  # noqa: PLR2004
             lines[_level(row), _lane(row), row.task].pop(0)
             chosen.append(row)
-            self._count(row, running, limit_of, now)
+            self._count(row, running, limits, now)
             if len(lanes[_level(row)]) > 1:
-                self._serve(row, limit_of)
+                self._serve(row, limits)
             self._starts[queue] += several
         return chosen
 
@@ -96,28 +91,26 @@ class Turns:
         level = _level(row)
         return max(self._passes[level].get(_lane(row), 0), self._at[level])
 
-    def _serve(self, row: JobRecord, limit_of: Callable[[str], Limit]) -> None:
+    def _serve(self, row: JobRecord, limits: Limits) -> None:
         level = _level(row)
         self._at[level] = self._turn(row)
-        step = step_of([limit_of(name) for name in names_of(row)[2:]])
+        step = step_of([limits.of(name) for name in _names(row, limits)[2:]])
         self._passes[level][_lane(row)] = self._at[level] + step
 
-    def _count(
-        self, row: JobRecord, running: Counter[str], limit_of: Callable[[str], Limit], now: int
-    ) -> None:
-        for name in names_of(row):
+    def _count(self, row: JobRecord, running: Counter[str], limits: Limits, now: int) -> None:
+        for name in _names(row, limits):
             running[name] += 1
-            rate = limit_of(name).rate
+            rate = limits.of(name).rate
             if rate is not None:
                 self._paces[name] = rate.after(self._paces.get(name, NO_PACE), now)
 
     def _free_at(
-        self, row: JobRecord, running: Mapping[str, int], limit_of: Callable[[str], Limit], now: int
+        self, row: JobRecord, running: Mapping[str, int], limits: Limits, now: int
     ) -> int | None:
         """Return from when on its rates let the job start; 0: now; None: when another ends."""
         latest = 0
-        for name in names_of(row):
-            limit = limit_of(name)
+        for name in _names(row, limits):
+            limit = limits.of(name)
             if limit.concurrency is not None and running[name] >= limit.concurrency:
                 return None
             if limit.rate is not None:
@@ -129,12 +122,16 @@ class Turns:
         self,
         waiting: list[JobRecord],
         running: Mapping[str, int],
-        limit_of: Callable[[str], Limit],
+        limits: Limits,
         now: int,
     ) -> int | None:
         """Return when the first of the jobs that a rate stopped may start."""
-        instants = (self._free_at(row, running, limit_of, now) for row in waiting)
+        instants = (self._free_at(row, running, limits, now) for row in waiting)
         return min((at for at in instants if at), default=None)
+
+
+def _names(row: JobRecord, limits: Limits) -> tuple[str, ...]:
+    return limits.subjects(row.queue, row.task, row.tenant, row.concurrency_key)
 
 
 def _level(row: JobRecord) -> _Level:

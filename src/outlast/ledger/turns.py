@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush, heapreplace
 from typing import Any, Final
 
-from outlast.core.share import AGED_EVERY, Gate, step_of, subjects
+from outlast.core.share import AGED_EVERY, Gate, step_of
 from outlast.ledger.rows import Row
 
 _SHARED: Final = 2  # so many lanes make a level one to share
@@ -36,7 +36,7 @@ class View:
 
     def step_of(self, line: "Line") -> int:
         """Return how far a start moves the line's lane."""
-        return step_of([self.gate.limit(name) for name in line.names[_FIRST_LANE_NAME:]])
+        return step_of([self.gate.limits.of(name) for name in line.names[_FIRST_LANE_NAME:]])
 
 
 @dataclass(slots=True)
@@ -95,7 +95,8 @@ class Line:
         self.place = {**stream.place, "tenant": tenant, "key": key}
         self.lane = (tenant, key)
         self.passed: int = passed
-        self.names = subjects(stream.place["queue"], stream.place["task"], tenant, key)
+        where = stream.place
+        self.names = stream.view.gate.limits.subjects(where["queue"], where["task"], tenant, key)
         self.head: int = first or 0  # the number of its first job; 0: it has none
         self.is_read = True  # else no job of it has a smaller number than that
         self._numbers: list[int] = []

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from outlast.core.errors import InvalidInputError
 from outlast.core.limits import KEY_CHARS_MAX
-from outlast.core.share import NO_LIMIT, Limit, chosen, default_of
+from outlast.core.share import NO_LIMIT, Limit, Limits, default_of, own_limit
 from outlast.ledger.protocol import Ledger
 
 if TYPE_CHECKING:
@@ -50,7 +50,8 @@ async def limit_of(ledger: Ledger, subject: str) -> Limit:
     places = {subject, default_of(subject)}
     kinds = ("limit", "declared")
     docs = [doc for kind in kinds for key in places for doc in await ledger.docs(kind, key)]
-    return chosen(subject, {(doc.kind, doc.key): doc.doc for doc in docs})
+    found = {(doc.kind, doc.key): doc.doc for doc in docs}
+    return Limits(lambda name: own_limit(name, found)).of(subject)
 
 
 async def all_limits(ledger: Ledger) -> dict[str, dict[str, Any]]:

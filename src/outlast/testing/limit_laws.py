@@ -174,6 +174,61 @@ async def test_what_is_set_live_beats_what_code_declares_which_beats_the_default
     assert await claim(ledger) == []
 
 
+async def test_the_default_of_keys_counts_the_key_of_each_tenant_by_itself(ledger: Ledger) -> None:
+    await limit(ledger, "key:*", concurrency=2, rate=Rate(9, PER, burst=9))
+    await hire(ledger)
+    # Names that must not be taken for one another, however they are put together.
+    named = [("a", "k"), ("b", "k"), ("", "k"), ("a:b", "c"), ("a", "b:c"), ("", "1:a:k")]
+    for place, (tenant, key) in enumerate(named):
+        numbers = range(10 * place, 10 * place + 9)
+        await submit(ledger, *some(numbers, tenant=tenant, concurrency_key=key))
+
+    leases = await claim(ledger, limit=100)
+
+    assert sorted(int(lease.id[-12:], 16) // 10 for lease in leases) == sorted(2 * [*range(6)])
+    await apply(ledger, *(tr.completed(one, "1") for one in leases if one.tenant == "b"))
+    assert {lease.tenant for lease in await claim(ledger)} == {"b"}
+
+
+async def test_the_default_rate_of_keys_holds_for_each_tenant_by_itself(ledger: Ledger) -> None:
+    await limit(ledger, "key:*", rate=Rate(1, PER))
+    await hire(ledger)
+    await submit(ledger, *(job(n, tenant="ab"[n % 2], concurrency_key="k") for n in range(6)))
+    assert ids(await claim(ledger)) == job_ids(0, 1)
+
+    assert await claim(ledger, now=NOW + PER - 1) == []
+    assert ids(await claim(ledger, now=NOW + PER)) == job_ids(2, 3)
+
+
+async def test_a_key_with_a_limit_of_its_own_is_one_for_all_tenants(ledger: Ledger) -> None:
+    await limit(ledger, "key:*", concurrency=1)
+    await limit(ledger, "key:stripe", concurrency=3, rate=Rate(4, PER, burst=4))
+    await hire(ledger)
+    await submit(ledger, *(job(n, tenant="abc"[n % 3], concurrency_key="stripe") for n in range(9)))
+
+    leases = await claim(ledger)
+    assert ids(leases) == job_ids(0, 1, 2)
+    await apply(ledger, *(tr.completed(lease, "1") for lease in leases))
+
+    assert len(await claim(ledger)) == 1  # the rate
+
+
+async def test_a_key_that_is_given_a_limit_counts_what_runs_of_every_tenant(ledger: Ledger) -> None:
+    await limit(ledger, "key:*", concurrency=1)
+    await hire(ledger)
+    await submit(ledger, *(job(n, tenant="abc"[n % 3], concurrency_key="k") for n in range(9)))
+    (first, *_) = await claim(ledger, limit=2)
+
+    await limit(ledger, "key:k", concurrency=2)
+    assert await claim(ledger) == []
+    await limit(ledger, "key:k", concurrency=3)
+    assert len(await claim(ledger)) == 1
+
+    await ledger.put("limit", "key:k", None, now=NOW)
+    await apply(ledger, tr.completed(first, "1"))
+    assert {lease.tenant for lease in await claim(ledger)} == {first.tenant}
+
+
 async def test_a_rate_is_never_exceeded_in_any_window(ledger: Ledger) -> None:
     await limit(ledger, "key:api", rate=Rate(3, PER))
     await hire(ledger)

@@ -11,16 +11,7 @@ from typing import Any, Final
 import apsw
 
 from outlast.core.job import Lease, Leases, Want
-from outlast.core.share import (
-    NO_LIMIT,
-    NO_PACE,
-    Gate,
-    Limit,
-    Pace,
-    chosen,
-    default_of,
-    subjects,
-)
+from outlast.core.share import NO_PACE, Gate, Limit, Limits, Pace, own_limit
 from outlast.ledger import rows as rows_of
 from outlast.ledger.rows import Row
 from outlast.ledger.sqlite.connection import one, rows
@@ -72,29 +63,21 @@ def lease_of(row: Row) -> Lease:
 def _gate(db: apsw.Connection, now: int) -> Gate:
     known = _found(rows(db, sql("limits"), {"most": _LIMITS_READ}))
 
-    def limit_of(subject: str) -> Limit:
+    def own_of(subject: str) -> Limit | None:
         if len(known) < _LIMITS_READ:
-            return chosen(subject, known) if known else NO_LIMIT
+            return own_limit(subject, known) if known else None
         return looked_up(db, subject)
-
-    def running() -> dict[str, int]:
-        counts: dict[str, int] = {}
-        for *parts, number in db.execute(sql("running")):
-            for subject in subjects(*parts):
-                counts[subject] = counts.get(subject, 0) + number
-        return counts
 
     def pace_of(subject: str) -> Pace:
         row = one(db, sql("pace"), {"subject": subject})
         return NO_PACE if row is None else Pace(*row)
 
-    return Gate(now, limit_of, running, pace_of)
+    return Gate(now, Limits(own_of), lambda: rows(db, sql("running")), pace_of)
 
 
-def looked_up(db: apsw.Connection, subject: str) -> Limit:
-    """Return what holds for one subject."""
-    binds = {"subject": subject, "default": default_of(subject)}
-    return chosen(subject, _found(rows(db, sql("limits_of"), binds)))
+def looked_up(db: apsw.Connection, subject: str) -> Limit | None:
+    """Return what was said of one subject."""
+    return own_limit(subject, _found(rows(db, sql("limits_of"), {"subject": subject})))
 
 
 def _found(records: list[Row]) -> dict[tuple[str, str], str]:
@@ -119,9 +102,10 @@ class _Hand:
         lines = rows(self._db, sql("lines"), {"queue": self._queue})
         if len(lines) == 1 and lines[0][-1] == 0:
             place = dict(zip(("priority", "tenant", "key", "task"), lines[0], strict=False))
-            if self._gate.is_open(
-                subjects(self._queue, place["task"], place["tenant"], place["key"])
-            ):
+            names = self._gate.limits.subjects(
+                self._queue, place["task"], place["tenant"], place["key"]
+            )
+            if self._gate.is_open(names):
                 return self._take_all(place)
         return self._take_shared() if lines else []
 

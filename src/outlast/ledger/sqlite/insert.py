@@ -9,6 +9,7 @@ import apsw
 
 from outlast.core import transition
 from outlast.core.job import Inserted, NewJob
+from outlast.core.share import Limits
 from outlast.core.status import Status
 from outlast.core.unique import Sole
 from outlast.ledger.changes import REFUSED, is_plain
@@ -24,8 +25,9 @@ CHUNK: Final = 32  # rows a statement
 def insert(db: apsw.Connection, jobs: Sequence[NewJob], now: int) -> list[Inserted]:
     """Insert each job with its first event, unless its key, a bound or its intention says no."""
     made: list[Inserted] = []
+    limits = Limits(lambda subject: looked_up(db, subject))
     quotas = {
-        tenant: looked_up(db, f"tenant:{tenant}").max_depth
+        tenant: limits.of(f"tenant:{tenant}").max_depth
         for tenant in {job.tenant for job in jobs if job.tenant}
     }
     for plain, some in groupby(jobs, lambda job: is_plain(job, quotas.get(job.tenant))):

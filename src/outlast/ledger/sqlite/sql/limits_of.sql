@@ -1,5 +1,4 @@
--- What was set for a subject, what the code declares for it, its kind's default, its own record if it
--- is a queue.
-SELECT kind, key, doc FROM doc WHERE kind IN ('declared', 'limit') AND key IN (:subject, :default)
+-- What was set for a subject, what the code declares for it, its own record if it is a queue.
+SELECT kind, key, doc FROM doc WHERE kind IN ('declared', 'limit') AND key = :subject
 UNION ALL
 SELECT kind, key, doc FROM doc WHERE kind = 'queue' AND :subject = 'queue:' || key AND key = substr(:subject, 7)
