@@ -1,7 +1,6 @@
 """Whatever is thrown at them, transitions follow the arrows and stay within their bounds."""
 
 import json
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -88,7 +87,7 @@ def test_a_lost_job_counts_its_loss_and_ends_at_its_bound(lease, dice):
 @given(leases(), DICE)
 def test_a_job_that_gets_on_has_the_budget_of_one_that_never_crashed(lease, dice):
     change = transition.recovered(lease)
-    fresh = replace(lease, attempt=change.attempt, lost=change.lost)
+    fresh = lease._replace(attempt=change.attempt, lost=change.lost)
 
     assert (change.source, change.target, change.token) == (Status.PROCESSING, None, lease.token)
     assert fresh.attempt == max(1, lease.attempt - lease.lost)
@@ -115,9 +114,9 @@ def test_what_a_holder_writes_carries_its_token_and_follows_the_arrows(lease, te
 
 @given(leases())
 def test_ends_that_no_code_of_the_task_saw_make_groups_of_dead_letters(lease):
-    lease = replace(lease, cancel_requested=False, lost=0)
+    lease = lease._replace(cancel_requested=False, lost=0)
     ends = [
-        transition.lost(replace(lease, attempt=n, max_attempts=n), reason=f"w {n}", at="", dice=0)
+        transition.lost(lease._replace(attempt=n, max_attempts=n), reason=f"w {n}", at="", dice=0)
         for n in (1, 2)
     ]
 

@@ -26,7 +26,7 @@ COMMON = {
 MUTANTS = {
     "any token": ("transition", "(:token IS NULL OR token = :token)", "(:token IS NULL OR 1)"),
     "any status": ("transition", "status = :source AND", ":source IS NOT NULL AND"),
-    "completion unfenced": ("complete", "AND token = :token", "AND :token IS NOT NULL"),
+    "completion unfenced": ("complete_all", "AND job.token = ended.token", ""),
     "claims what expired": ("claim", "(expires_at IS NULL OR expires_at > :now)", "1"),
     "depth without the scheduled": ("depth", "status = 'scheduled'", "status = 'none'"),
     "a quota that bounds nobody": ("depth_of_tenant", "SELECT count(*)", "SELECT 0 * count(*)"),

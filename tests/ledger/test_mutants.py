@@ -4,8 +4,9 @@ import pytest
 import test_laws as laws
 
 from outlast.core.errors import OutlastError
+from outlast.ledger.sqlite import write
 from outlast.ledger.sqlite.statements import sql
-from outlast.testing import commit_laws, quota_laws, record_laws, sole_laws
+from outlast.testing import commit_laws, lease_laws, quota_laws, record_laws, sole_laws
 from tests.ledger_fixtures import plant
 
 MUTANTS = {
@@ -14,7 +15,7 @@ MUTANTS = {
         laws.test_a_stale_token_never_commits,
     ),
     "completion without a fence": (
-        "complete", "AND token = :token", "AND :token IS NOT NULL",
+        "complete_all", "AND job.token = ended.token", "",
         laws.test_a_stale_token_never_commits,
     ),
     "reaper that overwrites": (
@@ -104,3 +105,10 @@ async def test_a_planted_bug_is_caught(ledger, monkeypatch, name):
     # An assertion of the law, a row that is not there, or the store's own refusal.
     with pytest.raises((AssertionError, ValueError, OutlastError)):
         await trial
+
+
+async def test_a_batch_that_completes_a_job_twice_is_caught(ledger, monkeypatch):
+    monkeypatch.setattr(write, "are_distinct", lambda _changes: True)
+
+    with pytest.raises((AssertionError, OutlastError)):
+        await lease_laws.test_of_two_completions_in_one_call_the_first_counts(ledger)

@@ -20,7 +20,7 @@ SEEDS = 800
 
 class NoFencing(MemoryLedger):
     def _accepts(self, row, change, now):
-        return super()._accepts(row, replace(change, token=None), now)
+        return super()._accepts(row, change._replace(token=None), now)
 
 
 class CompletesWhatever(MemoryLedger):
@@ -30,12 +30,12 @@ class CompletesWhatever(MemoryLedger):
 
 class RetriesInSpiteOfCancel(MemoryLedger):
     def _accepts(self, row, change, now):
-        return super()._accepts(row, replace(change, unless_cancelled=False), now)
+        return super()._accepts(row, change._replace(unless_cancelled=False), now)
 
 
 class PromotesEarly(MemoryLedger):
     def _accepts(self, row, change, now):
-        return super()._accepts(row, replace(change, when=None), now)
+        return super()._accepts(row, change._replace(when=None), now)
 
 
 class EarlyReaper(MemoryLedger):
@@ -85,7 +85,7 @@ def forget_steps(patch):
 
 def charge_for_a_drain(patch):
     real = transition.released
-    patch.setattr(transition, "released", lambda lease: replace(real(lease), attempt=lease.attempt))
+    patch.setattr(transition, "released", lambda lease: real(lease)._replace(attempt=lease.attempt))
 
 
 def keep_late(patch):

@@ -1,7 +1,7 @@
 """What is known of a job: as submitted, as stored, as leased to a worker, and each event of it."""
 
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from outlast.core.limits import ATTEMPTS_DEFAULT, KEY_TTL_US
 from outlast.core.status import Status
@@ -92,8 +92,7 @@ class JobRecord:
     sole_key: str | None = None  # names the intention that it is the one job of
 
 
-@dataclass(frozen=True, slots=True)
-class Lease:
+class Lease(NamedTuple):
     """A claimed job in a worker's hands; `token` fences everything the worker writes for it."""
 
     id: str
@@ -223,8 +222,7 @@ EVERYTHING: Final = Filter()
 Moment = Literal["run_at", "expires_at", "deadline_at"]
 
 
-@dataclass(frozen=True, slots=True)
-class Transition:
+class Transition(NamedTuple):
     """A change as data: the store compares (`id`, `source`, `token`) and sets, and never decides.
 
     `token` is None only for jobs that nobody holds. `target` None leaves the status as it is.
@@ -236,6 +234,7 @@ class Transition:
     target: Status | None
     event: str  # empty: nothing worth telling happened
     data: str = "{}"
+    result: str | None = None
     delay_us: int = 0  # from the store's now to the job's run_at
     attempt: int | None = None
     lost: int | None = None
@@ -243,7 +242,6 @@ class Transition:
     cancel: bool = False  # notes that cancellation was asked for
     unless_cancelled: bool = False  # refuse when cancellation was asked for
     when: Moment | None = None  # refuse before this moment of the job, by the store's clock
-    result: str | None = None
     error: str | None = None
     progress: str | None = None
     artifact: str | None = None  # one JSON object to append
@@ -255,8 +253,7 @@ class Transition:
     discard: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """Whether a transition was accepted; when not, how the job stands instead."""
 
     id: str

@@ -1,7 +1,6 @@
 """The transitions of a job as values: retry, dead-lettering, give-back and cancel are data."""
 
 import json
-from dataclasses import replace
 
 from outlast.core import payload
 from outlast.core.failure import fingerprint
@@ -276,9 +275,9 @@ def moved(change: Transition, delay_us: int) -> Transition:
     """Let an unstarted job run after a delay: the event is the one that this arrow always has."""
     if delay_us:
         event = "changed" if change.source is Status.SCHEDULED else "scheduled"
-        return replace(change, target=Status.SCHEDULED, delay_us=delay_us, event=event)
+        return change._replace(target=Status.SCHEDULED, delay_us=delay_us, event=event)
     event = "due" if change.source is Status.SCHEDULED else "changed"
-    return replace(change, target=Status.PENDING, event=event)
+    return change._replace(target=Status.PENDING, event=event)
 
 
 def replaced(job_id: str, status: Status, new: NewJob, delay_us: int) -> Transition:

@@ -1,5 +1,6 @@
 """A transition, and an insert, as the values that a store's statements take."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from outlast.core.job import NewJob, Transition
@@ -7,6 +8,8 @@ from outlast.core.status import TERMINAL, Status
 
 REFUSED: Final = frozenset({"conflict", "full", "quota", "rejected"})
 _BACK: Final = frozenset({Status.PENDING, Status.SCHEDULED, Status.WAITING})
+_MORE: Final = Transition._fields.index("result") + 1  # what a completion leaves as it is
+_NOTHING_MORE: Final = Transition("", Status.PROCESSING, None, None, "")[_MORE:]
 
 
 def is_plain(job: NewJob, quota: int | None) -> bool:
@@ -15,20 +18,18 @@ def is_plain(job: NewJob, quota: int | None) -> bool:
 
 
 def is_plain_completion(change: Transition) -> bool:
-    """Whether the short statement for the most frequent transition says all of this one."""
-    more = (change.attempt, change.lost, change.error, change.progress, change.artifact)
-    moved = (change.priority, change.queue, change.max_attempts, change.cursor)
-    waits = change.when is not None
+    """Whether the statement for the most frequent transition says all of this one."""
     return (
         change.target is Status.COMPLETED
         and change.source is Status.PROCESSING
         and change.token is not None
-        and more == (None, None, None, None, None)
-        and moved == (None, None, None, None)
-        and not (
-            change.rerun or change.cancel or change.discard or change.unless_cancelled or waits
-        )
+        and change[_MORE:] == _NOTHING_MORE
     )
+
+
+def are_distinct(changes: Sequence[Transition]) -> bool:
+    """Whether no job is in it twice: in one statement, nobody would be the second."""
+    return len({change.id for change in changes}) == len(changes)
 
 
 def values_of(change: Transition) -> dict[str, Any]:

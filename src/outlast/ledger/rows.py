@@ -45,6 +45,8 @@ COLUMNS: Final = (
     "sole_key",
 )
 
+_CANCEL: Final = Lease._fields.index("cancel_requested")
+
 
 def record_of(row: Row) -> JobRecord:
     """Make a record of the columns that a page reads."""
@@ -54,42 +56,5 @@ def record_of(row: Row) -> JobRecord:
 
 
 def lease_of(row: Row) -> Lease:
-    """Make a lease of the columns that the claim and the reaper read."""
-    (
-        id_,
-        task,
-        queue,
-        args,
-        token,
-        attempt,
-        max_attempts,
-        lost,
-        run,
-        priority,
-        timeout_us,
-        cancel_requested,
-        key,
-        tenant,
-        holder,
-        submitted_at,
-        deadline_at,
-    ) = row
-    return Lease(
-        id_,
-        task,
-        queue,
-        args,
-        token,
-        attempt,
-        max_attempts,
-        lost,
-        run,
-        priority,
-        timeout_us,
-        bool(cancel_requested),
-        key,
-        tenant,
-        holder,
-        submitted_at,
-        deadline_at,
-    )
+    """Make a lease of the columns that the claim and the reaper read, which are its own."""
+    return Lease._make((*row[:_CANCEL], bool(row[_CANCEL]), *row[_CANCEL + 1 :]))

@@ -1,7 +1,6 @@
 """Changing a job that waits: its time, its priority, its queue, how often it is tried."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -37,7 +36,7 @@ async def change(ledger: Ledger, job_id: str, given: Mapping[str, Any]) -> None:
             raise NotFoundError(f"there is no job {job_id}")
         if job.status not in UNSTARTED:
             raise ConflictError(f"job {job_id} can't be changed: it is {job.status}")
-        new = replace(blank, source=job.status, data=to_json(said).decode())
+        new = blank._replace(source=job.status, data=to_json(said).decode())
         if "run_at" in given:
             new = transition.moved(new, max(0, (run_at or 0) - await ledger.now()))
         (verdict,) = await ledger.commit([new])

@@ -261,3 +261,15 @@ async def test_a_repeated_reap_takes_nothing_twice(ledger: Ledger) -> None:
     assert (await row(ledger, 1)).lost == 1
     assert await ledger.expired(10, now=NOW + TTL) == []
     assert (await row(ledger, 1)).id == job_id(1)
+
+
+async def test_of_two_completions_in_one_call_the_first_counts(ledger: Ledger) -> None:
+    first, second = await held(ledger, job(1), job(2))
+
+    verdicts = await apply(
+        ledger, tr.completed(first, "1"), tr.completed(second, "2"), tr.completed(first, "3")
+    )
+
+    assert [(v.accepted, v.seq) for v in verdicts] == [(True, 3), (True, 3), (False, 0)]
+    assert [(await row(ledger, n)).result for n in (1, 2)] == ["1", "2"]
+    assert [event.type for event in await ledger.history(first.id, after=2)] == ["completed"]

@@ -1,7 +1,7 @@
 """A claimed job's way to the world, and what the worker knows of its task."""
 
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from outlast.blobs.box import Blobs
@@ -108,7 +108,7 @@ class LeasedEffects:
             )
         if forgiven:
             used = changes[1].attempt or 1
-            self.lease = replace(self.lease, attempt=used, lost=0)
+            self.lease = self.lease._replace(attempt=used, lost=0)
 
     async def cursor(self) -> str | None:
         return (await self._row()).cursor

@@ -11,6 +11,7 @@ from outlast.worker.effects import Kind, LeasedEffects, Runnable, Stop
 DRAIN_GRACE_S: Final = 2.0  # the pool's own grace came before it
 KILL_GRACE_S: Final = 10.0  # for the worker to kill a process of the job, which always works
 DEFAULT_GRACE_S: Final = 10.0
+_ENDED: Final = Stop("ended", "the attempt has ended")
 
 
 class Held:
@@ -114,4 +115,4 @@ class Held:
         for timer in self._timers:
             timer.cancel()
         self._timers.clear()
-        self.effects.stop = self.effects.stop or Stop("ended", "the attempt has ended")
+        self.effects.stop = self.effects.stop or _ENDED

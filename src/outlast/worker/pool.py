@@ -88,6 +88,7 @@ class Pool:
         self._clock = clock
         self._entropy = entropy
         self._now = config  # with what was said of the queues at run time
+        self._slots = config.slots
         self._running: dict[str, Held] = {}
         self._buffer: deque[Lease] = deque()
         self._outbox: deque[tuple[Transition, Lease]] = deque()
@@ -144,11 +145,10 @@ class Pool:
     async def _claim_loop(self) -> None:
         while True:
             in_hand = len(self._running) + len(self._buffer)
-            slots = self._now.slots
-            room = slots + self._service.depth(slots) - in_hand
+            room = self._slots + self._service.depth(self._slots) - in_hand
             # An idle slot takes what there is; ahead of need, only half of what fits or more,
             # because many small claims would cost more than they bring.
-            idle = not self._buffer and len(self._running) < self._now.slots
+            idle = not self._buffer and len(self._running) < self._slots
             if room < (1 if idle else max(1, (in_hand + room) // 2)):
                 self._room.clear()
                 await self._room.wait()
@@ -194,8 +194,7 @@ class Pool:
             await self._flush()
 
     def _start_some(self) -> None:
-        slots = self._now.slots
-        while self._buffer and len(self._running) < slots:
+        while self._buffer and len(self._running) < self._slots:
             lease = self._buffer.popleft()
             effects = LeasedEffects(lease, self._ledger, self._blobs, self._clock, self._soon)
             rules = self._now.rules.get(lease.queue)
@@ -304,6 +303,7 @@ class Pool:
             with contextlib.suppress(UnavailableError):
                 said = {doc.key: json.loads(doc.doc) for doc in await self._ledger.docs("queue")}
                 self._now = self._config.changed(said)
+                self._slots = self._now.slots
                 self._room.set()
             await self._ledger.bell.wait(_RULES_SWEEP_S)
             await asyncio.sleep(_RULES_COALESCE_S)

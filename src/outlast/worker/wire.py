@@ -25,7 +25,7 @@ def write(stream: asyncio.StreamWriter, **message: Any) -> None:
 
 def lease_out(lease: Lease) -> dict[str, Any]:
     """Write a lease as JSON values."""
-    return asdict(lease)
+    return lease._asdict()
 
 
 def lease_in(values: dict[str, Any]) -> Lease:

@@ -39,14 +39,12 @@ def claim(db: apsw.Connection, want: Want, now: int) -> Leases:
             break
         claimed += _Hand(db, queue, want.holder, room, now, gate).take()
     if claimed:
-        tail = f'"worker": {json.dumps(want.holder)}}}'
-        db.executemany(
-            sql("insert_event"),
-            [
-                (r[0], r[1], "started", now, f'{{"attempt": {r[7]}, "token": {r[6]}, {tail}')
-                for r in claimed
-            ],
-        )
+        worker = json.dumps(want.holder)
+        events = [
+            (r[0], r[1], "started", f'{{"attempt": {r[7]}, "token": {r[6]}, "worker": {worker}}}')
+            for r in claimed
+        ]
+        db.execute(sql("insert_events"), {"batch": json.dumps(events), "now": now})
         db.executemany(sql("pace_put"), [(name, *gate.pace(name)) for name in gate.used])
     leases = Leases(lease_of(row[2:]) for row in claimed)
     if len(leases) < want.limit:

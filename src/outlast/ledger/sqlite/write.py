@@ -1,14 +1,16 @@
 """The write side: each function runs inside the writer's transaction and decides nothing."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import Any
 
 import apsw
 
 from outlast.core.job import Lease, Pruned, Transition, Verdict
 from outlast.core.limits import TOMBSTONE_TTL_US
 from outlast.core.status import Status
-from outlast.ledger.changes import is_plain_completion, values_of
+from outlast.ledger.changes import are_distinct, is_plain_completion, values_of
 from outlast.ledger.sqlite.claim import lease_of
 from outlast.ledger.sqlite.connection import one, rows
 from outlast.ledger.sqlite.statements import sql
@@ -27,29 +29,40 @@ def extend(db: apsw.Connection, holders: Sequence[str], ttl_us: int, now: int) -
 def commit(db: apsw.Connection, transitions: Sequence[Transition], now: int) -> list[Verdict]:
     """Compare and set each, with its event."""
     verdicts: list[Verdict] = []
-    events: list[tuple[int, int, str, int, str]] = []
-    complete = sql("complete")
-    for change in transitions:
-        if is_plain_completion(change):
-            row = one(
-                db,
-                complete,
-                {"id": change.id, "token": change.token, "now": now, "result": change.result},
-            )
-        else:
-            row = one(db, sql("transition"), {**values_of(change), "now": now})
-        if row is None:
-            verdicts.append(_refusal(db, change.id))
-            continue
-        moved = change.queue is not None or change.priority is not None
-        if moved or change.target is Status.PENDING:
-            db.execute(sql("line_join"), {"number": row[0]})
-        if change.event:
-            events.append((row[0], row[1], change.event, now, change.data))
-        verdicts.append(Verdict(change.id, accepted=True, seq=row[1]))
+    events: list[tuple[int, int, str, str]] = []
+    for are_plain, alike in groupby(transitions, is_plain_completion):
+        some = list(alike)
+        work = _complete if are_plain and are_distinct(some) else _set_each
+        for change, row in zip(some, work(db, some, now), strict=True):
+            if row is None:
+                verdicts.append(_refusal(db, change.id))
+                continue
+            if change.event:
+                events.append((row[0], row[1], change.event, change.data))
+            verdicts.append(Verdict(change.id, accepted=True, seq=row[1]))
     if events:
-        db.executemany(sql("insert_event"), events)
+        db.execute(sql("insert_events"), {"batch": json.dumps(events), "now": now})
     return verdicts
+
+
+def _complete(
+    db: apsw.Connection, changes: Sequence[Transition], now: int
+) -> list[tuple[int, int] | None]:
+    """Complete jobs, each of them once, in one statement; return number and seq of each."""
+    batch = json.dumps([(change.id, change.token, change.result) for change in changes])
+    done = {row[2]: row for row in rows(db, sql("complete_all"), {"batch": batch, "now": now})}
+    return [done.get(change.id) for change in changes]
+
+
+def _set_each(
+    db: apsw.Connection, changes: Sequence[Transition], now: int
+) -> Iterator[tuple[Any, ...] | None]:
+    for change in changes:
+        row = one(db, sql("transition"), {**values_of(change), "now": now})
+        moved = change.queue is not None or change.priority is not None
+        if row is not None and (moved or change.target is Status.PENDING):
+            db.execute(sql("line_join"), {"number": row[0]})
+        yield row
 
 
 def _refusal(db: apsw.Connection, job_id: str) -> Verdict:
