@@ -1,10 +1,10 @@
 """Fleets of real processes at a gate, and the story of a run for the checker."""
 
-import asyncio
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from outlast.core.job import Filter, Page
 from outlast.testing.checker import Asked, Story, read_marks, violations
+from tests.listening import listening
 
 SETTLES_S = 60
 
@@ -15,30 +15,17 @@ async def gate(decide):
 
     It may kill the process, or wait: nobody goes on before it returns.
     """
-    inside = set()
 
     async def serve(reader, writer):
-        inside.add(asyncio.current_task())
-        try:
+        with suppress(ConnectionError):  # it was killed where it stood
             while line := await reader.readline():
                 _, token, pid, what = line.decode().rstrip("\n").split(" ", 3)
                 await decide(int(pid), int(token), what)
                 writer.write(b"\n")
                 await writer.drain()
-        except ConnectionError:
-            pass  # it was killed where it stood
-        finally:
-            writer.close()
-            inside.discard(asyncio.current_task())
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
-        for task in list(inside):
-            task.cancel()
-        await asyncio.gather(*inside, return_exceptions=True)
+    async with listening(serve) as port:
+        yield port
 
 
 async def story(ledger, folder, asked, effects=None):

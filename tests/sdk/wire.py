@@ -2,8 +2,10 @@
 
 import asyncio
 from collections import deque
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from urllib.parse import urlsplit
+
+from tests.listening import listening
 
 # Of an answer: everything, or so many bytes, or none at all although the server has acted.
 WHOLE = None
@@ -17,12 +19,9 @@ class Wire:
         self._target = urlsplit(url)
         self.plan = deque()
         self.connections = 0
-        self._running = set()
+        self._open = AsyncExitStack()
 
     async def _carry(self, reader, writer):
-        task = asyncio.current_task()
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
         self.connections += 1
         limit = self.plan.popleft() if self.plan else WHOLE
         far_reader, far_writer = await asyncio.open_connection(
@@ -38,8 +37,8 @@ class Wire:
             far_writer.transport.abort()
 
     async def __aenter__(self):
-        self._server = await asyncio.start_server(self._carry, "127.0.0.1", 0)
-        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        port = await self._open.enter_async_context(listening(self._carry))
+        self.url = f"http://127.0.0.1:{port}"
         return self
 
     async def __aexit__(self, *_):
@@ -47,10 +46,7 @@ class Wire:
 
     async def cut(self):
         """Break every connection and take no new one."""
-        self._server.close()
-        for task in list(self._running):
-            task.cancel()
-        await asyncio.gather(*self._running, return_exceptions=True)
+        await self._open.aclose()
 
 
 async def _pump(reader, writer, limit=WHOLE):
