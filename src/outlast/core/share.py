@@ -249,6 +249,9 @@ def step_of(limits: Sequence[Limit]) -> int:
     return TURN // next((limit.weight for limit in reversed(limits) if limit.weight), 1)
 
 
+Bound = tuple[str, Limit]  # a subject, and a limit that can stop it
+
+
 class Limits:
     """What holds for each subject, each asked for once; `own_of` knows what `own_limit` says."""
 
@@ -271,6 +274,15 @@ class Limits:
             found = own or self.own(default_of(subject)) or NO_LIMIT
             self._limits[subject] = found
         return found
+
+    def bounds(self, names: Sequence[str]) -> list[Bound]:
+        """Return those of these subjects that can stop a start, each with its limit."""
+        found = ((name, self.of(name)) for name in names)
+        return [
+            (name, limit)
+            for name, limit in found
+            if limit.concurrency is not None or limit.rate is not None
+        ]
 
     def subjects(self, queue: str, task: str, tenant: str, key: str | None) -> tuple[str, ...]:
         """Name what a job counts against: a key that somebody gave a limit is one for all tenants.
@@ -326,10 +338,9 @@ class Gate:
             self._counts = count_running(self._running())
         return self._counts[subject]
 
-    def stopped_by(self, names: Sequence[str]) -> str | None:
+    def stopped_by(self, bounds: Sequence[Bound]) -> str | None:
         """Return the first of these subjects that lets no other job start now."""
-        for subject in names:
-            limit = self.limits.of(subject)
+        for subject, limit in bounds:
             if limit.concurrency is not None and self._count(subject) >= limit.concurrency:
                 return subject
             if limit.rate is not None:
@@ -339,10 +350,9 @@ class Gate:
                     return subject
         return None
 
-    def take(self, names: Sequence[str]) -> None:
+    def take(self, bounds: Sequence[Bound]) -> None:
         """Count one start against all of these."""
-        for subject in names:
-            limit = self.limits.of(subject)
+        for subject, limit in bounds:
             if limit.concurrency is not None:
                 self._count(subject)  # what runs is read before the first start, never after
                 assert self._counts is not None  # noqa: S101 - the line above read it
@@ -350,9 +360,3 @@ class Gate:
             if limit.rate is not None:
                 self._paces[subject] = limit.rate.after(self.pace(subject), self._now)
                 self.used.add(subject)
-
-    def is_open(self, names: Sequence[str]) -> bool:
-        """Whether no limit at all holds for these."""
-        return all(
-            limit.concurrency is None and limit.rate is None for limit in map(self.limits.of, names)
-        )

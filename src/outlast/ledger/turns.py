@@ -14,7 +14,6 @@ from outlast.ledger.rows import Row
 
 _SHARED: Final = 2  # so many lanes make a level one to share
 _FIRST_LANE_NAME: Final = 2  # of a line's subjects, after its queue and its task
-_NOBODY: Final = (None, None)
 Lane = tuple[str, str]
 Place = dict[str, Any]  # the queue, priority and task of a stream; of a line, tenant and key too
 
@@ -33,10 +32,6 @@ class View:
     lines: Callable[[Place], Generator[Row, None, None]]
     waiting: Callable[[Place, int], list[int]]
     stale: "list[Line]" = field(default_factory=list)
-
-    def step_of(self, line: "Line") -> int:
-        """Return how far a start moves the line's lane."""
-        return step_of([self.gate.limits.of(name) for name in line.names[_FIRST_LANE_NAME:]])
 
 
 @dataclass(slots=True)
@@ -59,6 +54,8 @@ class Level:
 
     def first(self) -> "Line | None":
         """Return the line whose turn it is."""
+        if len(self.streams) == 1:
+            return self.streams[0].first()
         firsts = [line for stream in self.streams if (line := stream.first()) is not None]
         return min(firsts, key=lambda line: (self.turn(line), line.head), default=None)
 
@@ -75,7 +72,7 @@ class Level:
         self.has_changed = True
         if self.is_shared:
             self.at = self.turn(line)
-            self.passes[line.lane] = self.at + line.stream.view.step_of(line)
+            self.passes[line.lane] = self.at + line.step
         return line.stream.pop(line)
 
     def pass_of(self, line: "Line") -> int:
@@ -87,7 +84,17 @@ class Level:
 class Line:
     """Jobs that the same limits hold for; only as many of them are read as are needed."""
 
-    __slots__ = ("_numbers", "head", "is_read", "lane", "names", "passed", "place", "stream")
+    __slots__ = (
+        "_numbers",
+        "bounds",
+        "head",
+        "is_read",
+        "lane",
+        "passed",
+        "place",
+        "step",
+        "stream",
+    )
 
     def __init__(self, stream: "Stream", row: Row) -> None:
         tenant, key, passed, _, first = row
@@ -96,7 +103,10 @@ class Line:
         self.lane = (tenant, key)
         self.passed: int = passed
         where = stream.place
-        self.names = stream.view.gate.limits.subjects(where["queue"], where["task"], tenant, key)
+        limits = stream.view.gate.limits
+        names = limits.subjects(where["queue"], where["task"], tenant, key)
+        self.bounds = limits.bounds(names)
+        self.step = step_of([limits.of(name) for name in names[_FIRST_LANE_NAME:]])
         self.head: int = first or 0  # the number of its first job; 0: it has none
         self.is_read = True  # else no job of it has a smaller number than that
         self._numbers: list[int] = []
@@ -120,6 +130,7 @@ class Stream:
         self.view = view
         self._level = level
         self.place: Place = {"queue": view.queue, "priority": level.priority, "task": task}
+        self._common = (f"queue:{view.queue}", f"task:{task}")
         self._unread = view.lines(self.place)
         self._next = next(self._unread, None)
         self._ready: list[tuple[int, int, Lane, Line]] = []  # a heap by turn and number
@@ -155,10 +166,10 @@ class Stream:
             if self._level.turn(line) > turn:
                 self._settle(line)
                 continue
-            stopper = self.view.gate.stopped_by(line.names)
+            stopper = self.view.gate.stopped_by(line.bounds)
             if stopper is None:
                 return line
-            if stopper in line.names[:2]:  # the queue or the task: it stops all the others too
+            if stopper in self._common:  # it stops all the others too
                 self._ready, self._next = [], None
                 return None
             heappop(self._ready)
@@ -217,6 +228,18 @@ def levels_of(view: View, known: dict[int, Level], streams: list[tuple[int, str]
     return list(found.values())
 
 
+def _highest(levels: list[Level]) -> tuple[Level, Line] | tuple[None, None]:
+    for level in levels:
+        if (line := level.first()) is not None:
+            return level, line
+    return None, None
+
+
+def _oldest(levels: list[Level]) -> tuple[Level, Line] | tuple[None, None]:
+    firsts = ((level, line) for level in levels if (line := level.first()) is not None)
+    return min(firsts, key=lambda one: one[1].head, default=(None, None))
+
+
 def choose(levels: list[Level], gate: Gate, starts: int, room: int) -> Choice:
     """Let one job start after the other, each of whoever's turn it is, as long as there is room.
 
@@ -225,17 +248,10 @@ def choose(levels: list[Level], gate: Gate, starts: int, room: int) -> Choice:
     choice = Choice(levels, several=sum(level.is_waiting for level in levels) > 1)
     while len(choice.numbers) < room:
         aged = choice.several and starts % AGED_EVERY == AGED_EVERY - 1
-        firsts = (
-            (level, line) for level in levels if (line := level.first()) is not None
-        )  # lazily, because without ageing the highest level is enough
-        level, line = (
-            min(firsts, key=lambda one: one[1].head, default=_NOBODY)
-            if aged
-            else next(firsts, _NOBODY)
-        )
+        level, line = _oldest(levels) if aged else _highest(levels)
         if level is None or line is None:
             break
-        gate.take(line.names)
+        gate.take(line.bounds)
         choice.numbers.append(level.serve(line))
         choice.served[line] = level
         level.starts += choice.several

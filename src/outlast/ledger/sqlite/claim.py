@@ -100,10 +100,9 @@ class _Hand:
         lines = rows(self._db, sql("lines"), {"queue": self._queue})
         if len(lines) == 1 and lines[0][-1] == 0:
             place = dict(zip(("priority", "tenant", "key", "task"), lines[0], strict=False))
-            names = self._gate.limits.subjects(
-                self._queue, place["task"], place["tenant"], place["key"]
-            )
-            if self._gate.is_open(names):
+            limits = self._gate.limits
+            names = limits.subjects(self._queue, place["task"], place["tenant"], place["key"])
+            if not limits.bounds(names):
                 return self._take_all(place)
         return self._take_shared() if lines else []
 
