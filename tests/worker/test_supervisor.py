@@ -1,9 +1,10 @@
-"""A heartbeat ends nobody but those who were given up for dead."""
+"""Children are kept running, and a heartbeat ends nobody but those who were given up for dead."""
 
 import asyncio
 
 from outlast.core.limits import LEASE_US, MILLISECOND
 from outlast.ledger.memory import MemoryLedger
+from outlast.testing.sim.loop import VirtualLoop
 from outlast.worker.supervisor import Child, Supervisor
 
 
@@ -45,3 +46,53 @@ async def test_a_child_that_still_starts_is_not_taken_for_dead_and_one_given_up_
         keeper.stop()
         keeper.stop()
         assert await running == 0
+
+
+class Mortal:
+    """A process that lives for so many seconds and then dies of itself."""
+
+    def __init__(self, seconds):
+        self._seconds = seconds
+        self.returncode = None
+
+    async def wait(self):
+        if self.returncode is None:
+            never = asyncio.get_running_loop().create_future()
+            await asyncio.wait([never], timeout=self._seconds)  # of virtual time
+            self.returncode = 1
+        return self.returncode
+
+    def terminate(self, *_):
+        """Be asked to end, which it does of itself."""
+
+    send_signal = kill = terminate
+
+
+def pauses_after(lives):
+    """Let a child live so long each time; return for how long it was away after each death."""
+    loop, left, born, died = VirtualLoop(), list(lives), [], []
+
+    async def spawn(command, environment):
+        born.append(loop.time())
+        if not left:
+            keeper.stop()
+            return Mortal(0)
+        died.append(loop.time() + left[0])
+        return Mortal(left.pop(0))
+
+    async def nothing(holder):
+        return None
+
+    keeper = Supervisor(
+        MemoryLedger(), [Child([], works=False)], mark="MARK", on_change=lambda _: None,
+        after_death=nothing, spawn=spawn,
+    )  # fmt: skip
+    loop.run_until_complete(keeper.run())
+    loop.close()
+    return [round(b - d, 3) for b, d in zip(born[1:], died, strict=True)]
+
+
+async def test_who_dies_at_once_waits_longer_each_time_and_who_lived_starts_at_once():
+    away = await asyncio.to_thread(pauses_after, [1, 1, 1, 1, 1, 3600, 1, 1])
+
+    assert away == [0.0, 0.2, 1.0, 5.0, 5.0, 0.0, 0.2, 1.0]

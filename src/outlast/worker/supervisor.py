@@ -15,6 +15,7 @@ from outlast.system import new_id
 
 _RESTART_PAUSE_S = (0.0, 0.2, 1.0, 5.0)
 _KILL_AFTER_S = 5.0
+_LIVED_S = 60.0  # a child that lived for so long is no part of a row of deaths
 BAD_USAGE: Final = 2  # exit code: starting again can't help, as long as the code stays as it is
 SPEAKER: Final = "OUTLAST_SPEAKER"  # the one of several children that says what is wrong has it
 CANT_LOAD: Final = 4  # exit code: the same, and the one that speaks says why
@@ -49,7 +50,7 @@ class Child:
     environment: dict[str, str] = field(default_factory=dict)
     holder: str = ""
     process: Process | None = None
-    deaths: int = 0
+    deaths: int = 0  # in a row
     needed: bool = True
     worked_once: bool = False
 
@@ -134,6 +135,7 @@ class Supervisor:
                     child.process.send_signal(number)
 
     async def _keep(self, child: Child) -> None:
+        loop = asyncio.get_running_loop()
         while not self._stopping.is_set():
             # A fresh identity for each start: a restarted worker is nobody's old self.
             child.holder, child.needed = self._identity(), True
@@ -144,6 +146,7 @@ class Supervisor:
                 self._mark: child.holder,
                 "OUTLAST_PARENT": str(os.getpid()),
             }
+            born = loop.time()
             child.process = await self._spawn(child.command, environment)
             if self._stopping.is_set():
                 child.process.terminate()
@@ -163,6 +166,7 @@ class Supervisor:
                 self._on_change(sorted(self.holders))
                 await self._stopped_or(self._renewed.wait())
             elif code != 0 and not self._stopping.is_set():
+                child.deaths = 0 if loop.time() - born >= _LIVED_S else child.deaths
                 pause = _RESTART_PAUSE_S[min(child.deaths, len(_RESTART_PAUSE_S) - 1)]
                 child.deaths += 1
                 await self._stopped_or(asyncio.sleep(pause))
