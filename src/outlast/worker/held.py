@@ -50,22 +50,25 @@ class Held:
         """Watch over the task that runs it."""
         self._task = task
         self.effects.on_unshielded = task.cancel
-        loop, lease = asyncio.get_running_loop(), self.effects.lease
+        lease = self.effects.lease
         if lease.timeout_us is not None:
             limit = lease.timeout_us / SECOND
             stop = Stop("timeout", f"the attempt took longer than {limit:g} s")
-            self._timers.append(loop.call_later(limit, self.stop, stop))
+            self._later(limit, self.stop, stop)
         if self._max_duration_us is not None:
             limit = self._max_duration_us / SECOND
             reason = f"the attempt took longer than {limit:g} s, the max_duration of its queue"
             stop = Stop("timeout", f"{reason} {lease.queue}")
-            self._timers.append(loop.call_later(limit, self.stop, stop))
+            self._later(limit, self.stop, stop)
         if lease.deadline_at is not None:
             left = max(0, lease.deadline_at - self._clock.now_us()) / SECOND
             stop = Stop("deadline", "the job's deadline has passed")
-            self._timers.append(loop.call_later(left, self.stop, stop))
+            self._later(left, self.stop, stop)
         if self.runnable is not None and self.runnable.policy.stall_us is not None:
             self._watch_stall(self.runnable.policy.stall_us)
+
+    def _later(self, seconds: float, call: Callable[..., object], *args: object) -> None:
+        self._timers.append(asyncio.get_running_loop().call_later(seconds, call, *args))
 
     def begin(self) -> None:
         """Note that the task runs: from now on it can be cancelled, and if asked before, it is.
@@ -83,8 +86,7 @@ class Held:
             self.stop(Stop("stall", f"no sign of progress for {limit_us / SECOND:g} s"))
             return
         left = (limit_us - silent) / SECOND
-        loop = asyncio.get_running_loop()
-        self._timers.append(loop.call_later(left, self._watch_stall, limit_us))
+        self._later(left, self._watch_stall, limit_us)
 
     def stop(self, stop: Stop) -> None:
         """Ask the attempt to stop; of several reasons the first one counts."""
@@ -93,8 +95,7 @@ class Held:
         self.effects.stop = stop
         if self._begun and not self.effects.shields:
             self.task.cancel()
-        loop = asyncio.get_running_loop()
-        self._timers.append(loop.call_later(self._grace_s(stop.kind), self._give_up))
+        self._later(self._grace_s(stop.kind), self._give_up)
 
     def _grace_s(self, kind: Kind) -> float:
         if self.runnable is None:
