@@ -1,4 +1,4 @@
-"""SQLite and the reference agree on every answer, and the machine that says so has teeth."""
+"""Every store and the reference agree on every answer, and the machine that says so has teeth."""
 
 import itertools
 import os
@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from outlast.core.errors import OutlastError
+from outlast.ledger.postgres.store import PostgresLedger
 from outlast.ledger.sqlite import SqliteLedger, read
 from outlast.ledger.sqlite.statements import sql
 from outlast.testing.machine import differential
@@ -49,11 +50,23 @@ def machine(folder):
     return differential(open_one)
 
 
-def test_sqlite_and_the_reference_agree(tmp_path):
+def agree(asked, examples):
     # To make a failing example small takes longer than a test may: ask for more examples for that.
     phases = [Phase.generate] if COMMON["derandomize"] else [Phase.generate, Phase.shrink]
-    asked = settings(max_examples=EXAMPLES, phases=phases, **COMMON)
-    run_state_machine_as_test(machine(tmp_path), settings=asked)
+    run_state_machine_as_test(
+        asked, settings=settings(max_examples=examples, phases=phases, **COMMON)
+    )
+
+
+def test_sqlite_and_the_reference_agree(tmp_path):
+    agree(machine(tmp_path), EXAMPLES)
+
+
+def test_postgres_and_the_reference_agree(emptied):
+    async def open_one():
+        return PostgresLedger(emptied.fresh())
+
+    agree(differential(open_one), EXAMPLES // 2)
 
 
 @pytest.mark.parametrize("name", MUTANTS)

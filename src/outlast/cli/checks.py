@@ -39,6 +39,7 @@ _MOUNTS: Final = Path("/proc/self/mounts")
 _NETWORK: Final = frozenset(
     {"9p", "ceph", "cifs", "fuse.sshfs", "glusterfs", "nfs", "nfs4", "smb3"}
 )
+_TRANSACTION_MAX_S: Final = 300
 _FILE_MAX: Final = 8 * _GIB
 _LATE_US: Final = DAY
 _BLOBS_MAX: Final = 10_000  # how many are looked at: a bucket can have any number
@@ -118,7 +119,8 @@ def _folder_of(ledger: str) -> Path | None:
 async def of_ledger(ledger: Ledger, now: int, wait_us: int) -> AsyncIterator[Check]:
     """Look at an open ledger; raises what its own check raises when it is damaged or too old."""
     facts = await ledger.check()
-    yield Check("ledger", True, f"{facts.get('path', '')}, schema {facts.get('schema', '?')}")
+    place = facts.get("path", facts.get("place", ""))
+    yield Check("ledger", True, f"{place}, schema {facts.get('schema', '?')}")
     for check in _store(facts):
         yield check
     workers = [doc for doc in await ledger.docs("worker") if (doc.lease_until or 0) > now]
@@ -187,7 +189,7 @@ async def _growth(ledger: Ledger, now: int) -> str:
 
 async def of_history(ledger: Ledger, settings: Settings, now: int) -> Check:
     """Look at how much is kept, and whether anybody forgets what need not be."""
-    size = _size_of((await ledger.check()).get("path"))
+    size = _size_of(await ledger.check())
     found = await ledger.find(Filter(status=Status.COMPLETED), Page(limit=1, ended_after=(0, 0)))
     oldest = (found[0].finished_at or now) if found else now
     kept = Retention.read(settings.retention)
@@ -224,11 +226,13 @@ async def of_blobs(ledger: Ledger, settings: Settings) -> Check:
     )
 
 
-def _size_of(path: str | None) -> int:
-    return Path(path).stat().st_size if path else 0
+def _size_of(facts: dict[str, str]) -> int:
+    return Path(facts["path"]).stat().st_size if "path" in facts else int(facts.get("bytes", 0))
 
 
 def _store(facts: dict[str, str]) -> Iterator[Check]:
+    if "postgres" in facts:
+        yield from _server(facts)
     if "sqlite" not in facts:
         return
     yield Check("sqlite", True, facts["sqlite"])
@@ -242,6 +246,24 @@ def _store(facts: dict[str, str]) -> Iterator[Check]:
         size <= _LOG_MAX,
         f"{size / 1024**2:.0f} MiB",
         "a program keeps an old view of the file open: find it with fuser or lsof, and end it",
+    )
+
+
+def _server(facts: dict[str, str]) -> Iterator[Check]:
+    yield Check("postgres", True, facts["postgres"])
+    yield Check(
+        "standby",
+        facts["standby"] == "false",
+        "no" if facts["standby"] == "false" else "it can't be written to",
+        "give the primary's address",
+    )
+    age = float(facts["oldest_transaction_s"])
+    yield Check(
+        "transactions",
+        age <= _TRANSACTION_MAX_S,
+        f"the oldest is open for {age:.0f} s",
+        "it keeps dead rows from being removed, which slows claims: find it in pg_stat_activity by "
+        "xact_start, and end it",
     )
 
 

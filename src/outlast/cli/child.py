@@ -16,6 +16,7 @@ from outlast.blobs import open_blobs
 from outlast.core.errors import InvalidInputError, OutlastError
 from outlast.core.instant import to_rfc3339
 from outlast.core.limits import LEASE_US
+from outlast.ledger import shown
 from outlast.sdk import load
 from outlast.sdk.app import Outlast
 from outlast.sdk.capture import capture
@@ -144,6 +145,7 @@ def main(arguments: list[str]) -> int:
     kind, reference, raw, *more = arguments
     given: dict[str, Any] = json.loads(raw)
     given["queues"] = tuple(given["queues"])
+    given["ledger"] = os.environ.get("OUTLAST_LEDGER", given["ledger"])
     settings = Settings(**given)
     if kind == "job":
         return _run_a_job(reference, settings)
@@ -194,9 +196,10 @@ def _must_agree(app: Outlast, settings: Settings) -> None:
     for name in ("ledger", "blobs"):
         said, used = app.given.get(name), getattr(settings, name)
         if said is not None and placed(str(said)) != placed(used):
+            first, second = shown(str(said)), shown(used)
             raise InvalidInputError(
-                f"{name}: the code says {said!r:.200}, this command uses {used!r:.200}",
-                hint=f"give --{name} {said}, or leave it out of the code and set it outside",
+                f"{name}: the code says {first!r:.200}, this command uses {second!r:.200}",
+                hint=f"give --{name} {first}, or leave it out of the code and set it outside",
             )
 
 

@@ -28,6 +28,7 @@ async def migrate(ledger: Ledger, as_json: bool) -> None:
 
     \b
     outlast migrate --ledger sqlite:///outlast.db
+    outlast migrate --ledger postgresql://user@host/database
     """
     version = await ledger.migrate()
     show_json({"schema": version}) if as_json else print(f"schema {version}")

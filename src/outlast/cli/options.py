@@ -22,7 +22,9 @@ _KNOWN: Final[dict[str, Callable[[Command], Command]]] = {
         "--processes", type=click.IntRange(1), help="Worker processes (default 2)."
     ),
     "ledger": click.option(
-        "--ledger", metavar="URL", help="Ledger to use (default sqlite:///outlast.db)."
+        "--ledger",
+        metavar="URL",
+        help="Ledger to use: sqlite:///path (default outlast.db) or postgresql://…",
     ),
     "broker": click.option("--broker", metavar="URL", help="Broker (default: the ledger itself)."),
     "blobs": click.option(

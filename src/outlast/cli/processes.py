@@ -15,8 +15,8 @@ from typing import Any
 from outlast.blobs import open_blobs
 from outlast.core.errors import InvalidInputError, OutlastError
 from outlast.core.retention import Retention
-from outlast.ledger import open_ledger
-from outlast.ledger.sqlite.bell import meeting_place
+from outlast.ledger import open_ledger, shown
+from outlast.ledger.sqlite.bell import meeting_place, private_folder
 from outlast.sdk.settings import Settings, placed
 from outlast.system import CLOCK, ENTROPY, new_id
 from outlast.upkeep.deathwatch import MARK, DeathWatch, kill_marked
@@ -39,7 +39,8 @@ def run(
     """Run the chosen processes until Ctrl-C or SIGTERM; return the exit code."""
     if settings.ledger == "memory://":
         raise InvalidInputError(
-            "ledger memory:// can't be shared between processes", hint="use sqlite:///path"
+            "ledger memory:// can't be shared between processes",
+            hint="use sqlite:///path or postgresql://…",
         )
     settings = replace(
         settings,
@@ -65,7 +66,9 @@ async def _run(
     blobs = open_blobs(settings.blobs)
     kept = Retention.read(settings.retention)
     forgetting = Forgetting(ledger, blobs, kept, clock=CLOCK)
-    folder = meeting_place(settings.ledger.removeprefix("sqlite:///"))
+    path = settings.ledger.removeprefix("sqlite:///")
+    is_file = path != settings.ledger
+    folder = meeting_place(path) if is_file else private_folder(shown(settings.ledger))
     watch = DeathWatch(folder, new_id(), ledger)
     watch.hold()
 
@@ -120,7 +123,13 @@ def _children(
     def child(kind: str, settings: Settings, *part: object) -> Child:
         more = [json.dumps(part)] if part else []
         command = [sys.executable, "-m", "outlast.cli.child", kind, reference]
-        return Child([*command, json.dumps(asdict(settings)), *more], works=kind == "worker")
+        # Everybody on the machine can read arguments; a password goes by the environment.
+        told = json.dumps(asdict(replace(settings, ledger=shown(settings.ledger))))
+        return Child(
+            [*command, told, *more],
+            works=kind == "worker",
+            environment={"OUTLAST_LEDGER": settings.ledger},
+        )
 
     crew = [child("worker", *one) for one in _crew(settings)] if worker else []
     children = [*crew, *([child("api", settings)] if api else [])]
@@ -158,7 +167,7 @@ async def _announce(
         up = {doc.key for doc in await ledger.docs("worker") if doc.lease_until}
         workers_up = not worker or (supervisor.holders and supervisor.holders <= up)
         if workers_up and (not api or _answers(settings.host, settings.port)):
-            facts: dict[str, object] = {"ledger": settings.ledger, "pid": os.getpid()}
+            facts: dict[str, object] = {"ledger": shown(settings.ledger), "pid": os.getpid()}
             if api:
                 facts["url"] = f"http://{settings.host}:{settings.port}"
             if worker:

@@ -146,7 +146,7 @@ def _wrong(settings: Mapping[str, Any], policy: Mapping[str, Any]) -> Iterable[s
         yield str(error)
         return
     if loaded.ledger == "memory://":
-        yield "ledger memory:// can't be shared with a worker; use sqlite:///path"
+        yield "ledger memory:// can't be shared with a worker; use sqlite:///path or postgresql://…"
 
 
 def _aware(moment: Any) -> Any:

@@ -1,25 +1,46 @@
 """Status tracking: the ledger is the truth, and everything else is a hint."""
 
-from outlast.core.errors import InvalidInputError
+from outlast.core.errors import CapabilityError, InvalidInputError
+from outlast.ledger.postgres.address import SCHEMES, Address
 from outlast.ledger.protocol import Bell, Capability, Ledger
 
-__all__ = ["Bell", "Capability", "Ledger", "open_ledger"]
+__all__ = ["Bell", "Capability", "Ledger", "open_ledger", "shown"]
+
+
+def shown(url: str) -> str:
+    """Return a ledger's URL as it may be shown: without a password.
+
+    >>> shown("postgresql://ann:secret@db.test/jobs"), shown("sqlite:///outlast.db")
+    ('postgresql://ann@db.test/jobs', 'sqlite:///outlast.db')
+    """
+    return Address.read(url).place if url.startswith(SCHEMES) else url
 
 
 def open_ledger(url: str) -> Ledger:
-    """Open the ledger that a URL names: `sqlite:///path`, or `memory://` for one process.
+    """Open the ledger that a URL names.
 
-    Raises InvalidInputError when the URL is of no known kind.
+    `sqlite:///path`, `postgresql://user@host/database`, or `memory://` for one process.
+    Raises InvalidInputError when it is of no known kind.
     """
     if url.startswith("sqlite:///"):
         from outlast.ledger.sqlite import SqliteLedger  # noqa: PLC0415 - only the driver in use
 
         return SqliteLedger(url.removeprefix("sqlite:///"))
+    if url.startswith(SCHEMES):
+        try:
+            from outlast.ledger.postgres.store import PostgresLedger  # noqa: PLC0415 - as above
+        except ImportError as error:
+            raise CapabilityError(
+                "ledger: PostgreSQL needs a driver that is not installed",
+                hint='pip install "outlast[postgres]"',
+            ) from error
+        return PostgresLedger(url)
     if url == "memory://":
         from outlast.ledger.memory import MemoryLedger  # noqa: PLC0415 - as above
 
         return MemoryLedger()
     raise InvalidInputError(
-        f"ledger: expected sqlite:///path or memory://, got {url!r:.100}",
+        "ledger: expected sqlite:///path, postgresql://user@host/database or memory://, "
+        f"got {url.partition('@')[2] or url!r:.100}",
         hint="a relative path has three slashes, an absolute one four",
     )

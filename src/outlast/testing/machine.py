@@ -103,18 +103,9 @@ LIMIT: Final = st.builds(
 )  # fmt: skip
 _SUBJECTS: Final = ("queue:q1", "task:t", "task:*", "tenant:t", "key:a", "key:b", "key:*")
 _KINDS: Final = (
-    "completed",
-    "progress",
-    "artifact",
-    "saved",
-    "recovered",
-    "failed",
-    "snoozed",
-    "crashed",
-    "lost",
-    "released",
-    "cancelled",
-)
+    "completed", "progress", "artifact", "saved", "recovered", "failed", "snoozed", "crashed",
+    "lost", "released", "cancelled",
+)  # fmt: skip
 CHANGE: Final = st.tuples(
     st.sampled_from(_KINDS),
     st.integers(0, 50),  # which of the leases that were ever given
@@ -152,7 +143,7 @@ def _change(kind: str, lease: Lease, dice: int, error: dict[str, object]) -> Tra
 
 
 def _event(event: Event) -> tuple[object, ...]:
-    return (*astuple(event)[:-1], json.loads(event.data))
+    return (*astuple(event)[1:-1], json.loads(event.data))
 
 
 def _plain(record: JobRecord) -> JobRecord:
@@ -170,7 +161,9 @@ async def _get(ledger: Ledger, numbers: list[int]) -> list[JobRecord]:
 
 
 async def _events(ledger: Ledger) -> list[tuple[object, ...]]:
-    return [_event(event) for event in await ledger.history(None)]
+    found = await ledger.history(None)
+    assert found == sorted(found, key=lambda event: event.position)  # which may have gaps
+    return [_event(event) for event in found]
 
 
 async def _pages(ledger: Ledger, where: Filter, page: Page) -> list[JobRecord]:

@@ -15,7 +15,12 @@ from outlast.core.errors import UnavailableError
 
 def meeting_place(path: str) -> Path:
     """Return the private folder for the sockets and locks of those who share this file."""
-    digest = sha256(os.path.realpath(path).encode()).hexdigest()[:16]
+    return private_folder(os.path.realpath(path))
+
+
+def private_folder(name: str) -> Path:
+    """Return the folder in which this user's processes on this machine meet under a name."""
+    digest = sha256(name.encode()).hexdigest()[:16]
     # Socket paths are limited to 107 bytes, so they can't lie beside the file.
     parent = Path(tempfile.gettempdir()) / f"outlast-{os.getuid()}"
     folder = parent / digest

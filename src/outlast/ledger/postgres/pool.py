@@ -1,0 +1,110 @@
+"""The connections of a process: few, opened when needed, and one kept for heartbeats."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
+
+from outlast.core.errors import UnavailableError
+from outlast.core.limits import MILLISECOND, SECOND
+from outlast.core.ports import Clock, Entropy
+from outlast.ledger.postgres.address import Address
+from outlast.ledger.postgres.connection import (
+    Session,
+    close,
+    connect,
+    is_starting,
+    is_worth_another_try,
+)
+from outlast.ledger.postgres.refusal import translated
+
+T = TypeVar("T")
+Work = Callable[[Session], Awaitable[T]]
+PATIENCE_US: Final = SECOND  # how long a server may be away before callers are told
+FREE_S: Final = 10.0  # how long to wait for a connection that others use
+TRIES_MAX: Final = 8  # of a transaction that met another one in a circle
+_PAUSE_S: Final = 0.02
+
+
+class Pool:
+    """Runs work on a connection of its own; belongs to one event loop."""
+
+    def __init__(self, address: Address, size: int, clock: Clock, entropy: Entropy) -> None:
+        self._address = address
+        self._size = size
+        self._clock = clock
+        self._entropy = entropy
+        self._idle: list[Session] = []
+        self._room = asyncio.Semaphore(size)
+        self._tasks: set[asyncio.Task[object]] = set()
+        self._closed = False
+
+    async def run(self, work: Work[T]) -> T:
+        """Run the work; once begun it ends, whatever becomes of its caller."""
+        if self._closed:
+            raise UnavailableError("the ledger is closed")
+        task = asyncio.ensure_future(self._run(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return await asyncio.shield(task)
+
+    async def close(self) -> None:
+        """Finish what was begun, and let go of the connections."""
+        self._closed = True
+        while self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        for session in self._idle:
+            await close(session)
+        self._idle.clear()
+
+    async def _run(self, work: Work[T]) -> T:
+        try:
+            async with asyncio.timeout(FREE_S):
+                await self._room.acquire()
+        except TimeoutError:
+            raise UnavailableError(
+                f"all {self._size} connections to the ledger {self._address.place} are busy",
+                hint="raise ?pool= in the URL, or look why the database is slow",
+            ) from None
+        try:
+            return await self._tried(work)
+        finally:
+            self._room.release()
+
+    async def _tried(self, work: Work[T]) -> T:
+        for tries in range(TRIES_MAX):
+            session = await self._open()
+            try:
+                if session.is_pooled:
+                    async with session.transaction():
+                        return await work(session)
+                return await work(session)
+            except Exception as error:
+                if not is_worth_another_try(error) or tries == TRIES_MAX - 1:
+                    raise translated(error, self._address.place) from error
+                await asyncio.sleep(_PAUSE_S * tries * self._entropy.fraction())
+            finally:
+                self._put_back(session)
+        raise UnavailableError(f"the ledger {self._address.place} gave no answer")
+
+    async def _open(self) -> Session:
+        while self._idle:
+            session = self._idle.pop()
+            if session.is_clean:
+                return session
+        start = self._clock.elapsed_us()
+        while True:
+            try:
+                return await connect(self._address)
+            except UnavailableError as error:
+                waited = self._clock.elapsed_us() - start
+                if error.__cause__ is None or not is_starting(error.__cause__):
+                    raise
+                if waited > PATIENCE_US:
+                    raise
+                await asyncio.sleep(50 * MILLISECOND / SECOND)
+
+    def _put_back(self, session: Session) -> None:
+        if session.is_clean and not self._closed:
+            self._idle.append(session)
+        else:
+            session.connection.terminate()

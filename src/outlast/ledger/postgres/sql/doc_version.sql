@@ -1,0 +1,1 @@
+SELECT version FROM outlast.doc WHERE kind = :kind AND key = :key

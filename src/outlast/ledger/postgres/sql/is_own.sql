@@ -1,0 +1,1 @@
+SELECT WHERE pg_backend_pid() = :pid

@@ -1,0 +1,1 @@
+SELECT priority, at, starts FROM outlast.level WHERE queue = :queue

@@ -1,0 +1,1 @@
+SELECT subject, due, at FROM outlast.pace WHERE subject = ANY (:subjects::text[])

@@ -1,0 +1,1 @@
+INSERT INTO outlast.migration (number) VALUES (:number)

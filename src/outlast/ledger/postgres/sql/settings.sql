@@ -1,0 +1,9 @@
+-- No call waits for ever: not for a lock, not for a statement, and no transaction of ours stays open.
+-- Each hot statement has one right plan, by an index, whatever the statistics say just after a load.
+SELECT set_config('statement_timeout', :statement, false),
+       set_config('lock_timeout', :lock, false),
+       set_config('idle_in_transaction_session_timeout', :idle, false),
+       set_config('enable_seqscan', 'off', false),
+       set_config('enable_hashjoin', 'off', false),
+       set_config('enable_mergejoin', 'off', false),
+       set_config('jit', 'off', false)

@@ -1,0 +1,1 @@
+SELECT id, submitted_at FROM outlast.job WHERE id = ANY (:ids::text[])
