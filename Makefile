@@ -10,7 +10,7 @@ STAMP := .venv/.installed-$(shell cat $(LOCK) pyproject.toml | cksum | cut -d' '
 UV_VERSION := 0.13.9
 ARGS ?=
 
-.PHONY: help demo test check bench bench-frameworks sweep witness fuzz fmt lock clean
+.PHONY: help demo test check bench bench-frameworks bench-peers sweep witness fuzz fmt lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ bench: $(STAMP) ## measure, each figure beside its floor from the same run
 bench-frameworks: $(STAMP) ## measure the submit route under other web frameworks and servers
 	@$(BIN)/python -m pip install --quiet --no-input fastapi==0.* litestar==2.* granian==2.*
 	@$(BIN)/python -m bench.frameworks $(ARGS)
+
+bench-peers: $(STAMP) ## measure other queues in the same run (ARGS="celery saq --scale 0.1")
+	@$(BIN)/python -m bench.peers $(ARGS)
 
 sweep: $(STAMP) ## crash a job's life at each write and sync, and judge each recovery (a few minutes)
 	@$(BIN)/python tests/reliability/sweep.py $(ARGS)
@@ -59,7 +62,7 @@ lock: $(STAMP) ## pin every dependency again, with hashes
 	@echo "lock: $$(grep -c == $(LOCK)) pins in $(LOCK)"
 
 clean: ## remove the environment, caches and build artefacts
-	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .bench-peers build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find src tests bench examples -type d -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
 $(STAMP): $(LOCK) pyproject.toml

@@ -2,18 +2,12 @@
 
 import argparse
 import asyncio
-import json
-import platform
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
-import apsw
-
-from bench import figures, http, limits, long, spike
+from bench import figures, http, limits, long, results, spike
 from bench.figures import Figure
-from outlast.core.instant import to_rfc3339
-from outlast.system import CLOCK
 
 SUITES = {
     "submit": figures.submits,
@@ -42,7 +36,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
     parser.add_argument("suites", nargs="*", default=list(SUITES), help=", ".join(SUITES))
     parser.add_argument("--scale", type=float, default=1.0, help="share of the full sizes")
-    parser.add_argument("--results", type=Path, default=Path("bench/results/results.jsonl"))
+    parser.add_argument("--results", type=Path, default=results.RESULTS)
     given = parser.parse_args()
     unknown = set(given.suites) - SUITES.keys()
     if unknown:
@@ -56,16 +50,8 @@ def main() -> None:
         found += rows
         for figure in rows:
             print(_line(figure), flush=True)
-    given.results.parent.mkdir(parents=True, exist_ok=True)
-    record = {
-        "at": to_rfc3339(CLOCK.now_us()),
-        "python": platform.python_version(),
-        "sqlite": apsw.sqlite_lib_version(),
-        "scale": given.scale,
-        "figures": [{**asdict(f), "ratio": f.ratio} for f in found],
-    }
-    with given.results.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(record) + "\n")
+    measured = [{**asdict(figure), "ratio": figure.ratio} for figure in found]
+    results.append(given.results, given.scale, figures=measured)
 
 
 if __name__ == "__main__":
