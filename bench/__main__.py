@@ -6,7 +6,7 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
-from bench import figures, http, limits, long, results, spike
+from bench import figures, http, limits, long, postgres, results, spike
 from bench.figures import Figure
 
 SUITES = {
@@ -19,6 +19,7 @@ SUITES = {
     "idle": figures.idles,
     "recovery": figures.recoveries,
     "spike": spike.spikes,
+    "postgres": postgres.suite,
 }
 
 

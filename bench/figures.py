@@ -40,7 +40,9 @@ async def use(folder: Path) -> None:
     await app.open()
 
 
-async def _submit(count: int, callers: int) -> float:
+async def submitted(count: int, callers: int) -> float:
+    """Submit from so many callers at once; return jobs per second."""
+
     async def caller() -> None:
         for n in range(count // callers):
             await noop.submit(n=n)
@@ -56,8 +58,8 @@ async def submits(folder: Path, scale: float) -> list[Figure]:
     db = floor.open_file(folder / "floor.db")
     before = floor.submits(db, count)
     await use(folder)
-    one = await _submit(count, 1)
-    many = await _submit(count * 5, 64)
+    one = await submitted(count, 1)
+    many = await submitted(count * 5, 64)
     await app.close()
     raw = (before + floor.submits(db, count)) / 2
     db.close()

@@ -47,8 +47,8 @@ class _Look:
     queue: str
     is_paused: bool
     has_turns: bool
-    first: tuple[Any, ...] | None
-    last: tuple[Any, ...] | None
+    first: list[str] | None  # its priority, tenant, key and task
+    last: list[str] | None
 
     @property
     def is_empty(self) -> bool:
@@ -72,7 +72,7 @@ async def claim(db: Session, want: Want, now: int | None) -> Leases:
         )
         if not found or not found[0][2]:
             return Leases()
-        looks = [_Look(r[0], r[4], r[5], r[6] and tuple(r[6]), r[7] and tuple(r[7])) for r in found]
+        looks = [_Look(row[0], *row[4:]) for row in map(tuple, found)]
         records = {(kind, key): doc for kind, key, doc in found[0][3]}
         hand = _Hand(db, want, found[0][1], records)
         await hand.take([look for look in looks if not look.is_empty])
@@ -117,7 +117,7 @@ class _Hand:
             if self._room <= 0:
                 break
             if look.queue in open_ and look.first is not None:
-                await self._take_all(open_[look.queue], look.first[0])
+                await self._take_all(open_[look.queue], int(look.first[0]))
             else:
                 await self._take_shared(look.queue)
 

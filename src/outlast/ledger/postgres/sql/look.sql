@@ -13,12 +13,12 @@ CROSS JOIN (
                WHERE kind IN ('declared', 'limit', 'queue') LIMIT :most) AS limits
 ) AS known
 LEFT JOIN LATERAL (
-  SELECT (priority, tenant, concurrency_key, task) AS place FROM outlast.job
+  SELECT ARRAY[priority::text, tenant, concurrency_key, task] AS place FROM outlast.job
   WHERE status = 'pending' AND queue = asked.queue
   ORDER BY (-priority), tenant, concurrency_key, task, number LIMIT 1
 ) AS first ON true
 LEFT JOIN LATERAL (
-  SELECT (priority, tenant, concurrency_key, task) AS place FROM outlast.job
+  SELECT ARRAY[priority::text, tenant, concurrency_key, task] AS place FROM outlast.job
   WHERE status = 'pending' AND queue = asked.queue
   ORDER BY (-priority) DESC, tenant DESC, concurrency_key DESC, task DESC, number DESC LIMIT 1
 ) AS last ON true
