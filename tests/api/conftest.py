@@ -8,6 +8,7 @@ from outlast.api import create
 from outlast.core.limits import LEASE_US
 from outlast.sdk.settings import Settings
 from outlast.system import CLOCK, ENTROPY
+from outlast.worker.executors import Here
 from outlast.worker.pool import Pool, PoolConfig
 
 
@@ -59,7 +60,7 @@ async def worker(app, api):
 
     await app.ledger.put("worker", "w", '{"id": "w", "pid": 1, "queues": []}', ttl_us=LEASE_US)
     pool = Pool(
-        app.ledger, app.blobs, app.tasks, PoolConfig("w", ("default", "tiny")),
+        app.ledger, app.blobs, Here(app.tasks), PoolConfig("w", ("default", "tiny")),
         clock=CLOCK, entropy=ENTROPY,
     )  # fmt: skip
     running = asyncio.create_task(pool.run())

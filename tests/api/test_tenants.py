@@ -27,6 +27,7 @@ from outlast.sdk.limits import set_limit
 from outlast.sdk.queues import change_queue
 from outlast.sdk.settings import Settings
 from outlast.system import CLOCK, ENTROPY, new_id
+from outlast.worker.executors import Here
 from outlast.worker.pool import Pool, PoolConfig
 from tests.api.leaks import LEAKS
 
@@ -166,7 +167,7 @@ class World:
             }  # fmt: skip
             await self.app.ledger.put("worker", worker, json.dumps(doc), ttl_us=LEASE_US)
         return Pool(
-            self.app.ledger, self.app.blobs, self.app.tasks,
+            self.app.ledger, self.app.blobs, Here(self.app.tasks),
             PoolConfig("shared", tuple(queues)), clock=CLOCK, entropy=ENTROPY,
         )  # fmt: skip
 
@@ -193,7 +194,7 @@ async def world(folder, *, neighbour):
             for _ in range(3):
                 await made.b.submit("before", queue="idle")
                 await made.b.submit("finished", wait=True)
-            await change_queue(app.ledger, f"{NEIGHBOUR}-queue", {"max_depth": 77})
+            await change_queue(app, f"{NEIGHBOUR}-queue", {"max_depth": 77})
             await set_limit(app.ledger, f"tenant:{NEIGHBOUR}", {"weight": 3})
         else:
             made.b.ids = {

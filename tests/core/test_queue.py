@@ -30,6 +30,21 @@ def test_what_is_said_at_run_time_counts_and_null_takes_a_rule_away():
     assert now.rate_limit == Rate(1, 1_000_000)
 
 
+def test_a_wall_is_refused_at_run_time_where_it_would_hold_nothing():
+    isolated = QueueRules.read({"isolation": "process", "memory": "1GB"})
+
+    assert isolated.told_to({"memory": "2GB"}).memory == 2 << 30
+    assert isolated.told_to({"isolation": None, "memory": None}).confines is False
+    assert QueueRules().told_to({"isolation": "process", "cpu_time": 5}).cpu_us == 5_000_000
+    for rules, said in (
+        (QueueRules(), {"memory": "2GB"}),
+        (isolated, {"isolation": None, "memory": "2GB"}),
+        (isolated, {"isolation": "none", "max_files": 64}),
+    ):
+        with pytest.raises(InvalidInputError, match="expected only with isolation: process"):
+            rules.told_to(said)
+
+
 def test_what_a_newer_version_said_harms_nobody():
     assert QueueRules().changed({"max_depth": 1, "colour": "green"}).max_depth == 1
 

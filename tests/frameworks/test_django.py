@@ -267,7 +267,7 @@ def test_a_queue_that_is_full_takes_no_task(house):
     site = framework.task_backends["default"].site
 
     async def narrow():
-        await change_queue(site.app.ledger, "default", {"max_depth": 1})
+        await change_queue(site.app, "default", {"max_depth": 1})
 
     site.queue.wait(narrow())
     house.add.enqueue(1)

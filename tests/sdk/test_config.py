@@ -2,6 +2,7 @@
 
 import pytest
 
+from outlast.core.confinement import Confinement
 from outlast.core.errors import InvalidInputError
 from outlast.core.limits import HOUR, SECOND
 from outlast.core.queue import Rate
@@ -43,11 +44,14 @@ def test_the_pattern_s_block_is_read_as_it_stands(load):
 
 def test_further_settings_of_a_queue_are_read(load):
     rules = load(
-        "queues: {q: {max_depth: 5, concurrency: 2, rate_limit: 100/m, processes: 3}}"
+        "queues: {q: {max_depth: 5, concurrency: 2, rate_limit: 100/m, processes: 3,"
+        " isolation: process, memory: 200MB, cpu_time: 30m, max_processes: 20, max_files: 99}}"
     ).rules("q")
 
     assert (rules.max_depth, rules.concurrency, rules.processes) == (5, 2, 3)
     assert rules.rate_limit == Rate(100, 60 * SECOND)
+    assert rules.isolation == "process"
+    assert rules.walls == Confinement(200 << 20, 1_800 * SECOND, 20, 99)
 
 
 def test_every_mistake_is_told_at_once_with_its_line(load):
@@ -63,6 +67,10 @@ queues:
   bad:
     rate_limit: often
     paused: 1
+  heavy: {isolation: docker, memory: lots,
+    max_files: 3}
+  bare:
+    memory: 2GB
 """
     with pytest.raises(InvalidInputError) as told:
         load(text)
@@ -77,6 +85,10 @@ queues:
         (9, "queues.slow: expected a mapping of settings, got 7"),
         (11, "queues.bad.rate_limit: expected a rate"),
         (12, "queues.bad.paused: expected true or false, got 1"),
+        (13, "queues.heavy.isolation: expected none or process, got 'docker'"),
+        (13, "queues.heavy.memory: expected a size such as"),
+        (14, "queues.heavy.max_files: expected a whole number from 16 to 1000000, got 3"),
+        (16, "queues.bare.memory: expected only with isolation: process beside it"),
     ):
         assert f"outlast.yaml line {line}: {part}" in str(told.value)
 

@@ -319,13 +319,13 @@ async def test_the_app_has_its_own_stores_again(tmp_path, shop):
 
 
 async def test_a_paused_queue_holds_its_jobs_until_it_is_opened(shop, t):
-    await change_queue(shop.app.ledger, "default", {"paused": True})
+    await change_queue(shop.app, "default", {"paused": True})
     await t.advance("1m")
     handle = await shop.welcome.submit(user_id=1)
 
     await t.advance("1h")
     held = t.job(handle).status
-    await change_queue(shop.app.ledger, "default", {"paused": False})
+    await change_queue(shop.app, "default", {"paused": False})
     await t.advance("1m")
 
     assert (held, t.job(handle).status) == ("pending", "completed")

@@ -68,7 +68,7 @@ async def change_queue(context: Context, request: Request, who: Caller) -> Respo
     name, body = request.path_params["q"], await read_body(request)
     if who.tenant is not None:
         raise ForbiddenError("a queue is shared: a tenant's key can't change it")
-    await change_rules(context.ledger, name, body)
+    await change_rules(context.app, name, body)
     await context.refresh()
     return await queue(context, request, who)
 

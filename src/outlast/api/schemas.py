@@ -2,6 +2,7 @@
 
 from typing import Any, Final
 
+from outlast.core.confinement import COUNT_MAX, COUNT_MIN
 from outlast.core.limits import (
     ATTEMPTS_MAX,
     BATCH_MAX,
@@ -14,6 +15,7 @@ from outlast.core.limits import (
     PRIORITY_MIN,
     TAGS_MAX,
 )
+from outlast.core.queue import ISOLATIONS
 from outlast.core.status import Status
 from outlast.core.timing import MISSED
 from outlast.sdk.schedules import SPEC
@@ -152,6 +154,9 @@ _QUEUE: Final[Schema] = _record(
         "max_depth": _maybe(_WHOLE), "max_duration": _maybe(_NUMBER), "draining": _FLAG,
         "worker_count": _maybe(_WHOLE), "processes": _WHOLE, "instance_type": _maybe(_TEXT),
         "concurrency": _maybe(_WHOLE), "rate_limit": _maybe(_TEXT), "workers": _WHOLE,
+        "isolation": {"enum": [*ISOLATIONS, None]},
+        "memory": {**_maybe(_WHOLE), "description": "bytes"}, "cpu_time": _maybe(_NUMBER),
+        "max_processes": _maybe(_WHOLE), "max_files": _maybe(_WHOLE),
     }
 )  # fmt: skip
 _LIMIT: Final[dict[str, Schema]] = {
@@ -273,6 +278,11 @@ SCHEMAS: Final[dict[str, Schema]] = {
         instance_type=_maybe(_NAME),
         concurrency=_maybe({"type": "integer", "minimum": 0}),
         rate_limit=_maybe({**_TEXT, "examples": ["10/s", "100/m", "5/30s"]}),
+        isolation={"enum": [*ISOLATIONS, None]},
+        memory={"type": ["string", "integer", "null"], "examples": ["512MB", "2GB"]},
+        cpu_time=_maybe(_DURATION),
+        max_processes=_maybe({"type": "integer", "minimum": COUNT_MIN, "maximum": COUNT_MAX}),
+        max_files=_maybe({"type": "integer", "minimum": COUNT_MIN, "maximum": COUNT_MAX}),
     ),
     "Limit": _record({"subject": _TEXT, **_LIMIT, "source": {"enum": ["live", "declared"]}}),
     "Limits": _page("limits", ref("Limit")),

@@ -152,7 +152,7 @@ class LedgerBackend:
         ]
 
     async def change_queue(self, name: str, changes: Mapping[str, Any]) -> None:
-        await change_queue(self._app.ledger, name, changes)
+        await change_queue(self._app, name, changes)
 
     async def schedules(self) -> list[Doc]:
         return await Schedules(self._app, None).all()

@@ -60,8 +60,11 @@ def _state(queue: Doc) -> str:
 
 def _limits(queue: Doc) -> str:
     told = {name: queue.get(name) for name in _SHOWN}
-    if told["max_duration"] is not None:
-        told["max_duration"] = f"{told['max_duration']:g}s"
+    for name in ("max_duration", "cpu_time"):
+        if told[name] is not None:
+            told[name] = f"{told[name]:g}s"
+    if told["memory"] is not None:
+        told["memory"] = f"{told['memory'] / (1 << 20):g}MB"
     if told["processes"] == 1:
         told["processes"] = None
     return " ".join(f"{name}={value}" for name, value in told.items() if value is not None)

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final
 
@@ -13,8 +13,8 @@ _SIZE: Final = re.compile(r"^\s*(\d{1,12}(?:\.\d{1,6})?)\s*([KMGT]?)(i?)B?\s*$",
 _POWERS: Final = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 _MEMORY_MIN: Final = 8 * 1024 * 1024  # less than a Python interpreter needs to start
 _MEMORY_MAX: Final = 1 << 50
-_COUNT_MIN: Final = 16  # fewer than an interpreter with a thread pool needs
-_COUNT_MAX: Final = 1_000_000
+COUNT_MIN: Final = 16  # fewer than an interpreter with a thread pool needs
+COUNT_MAX: Final = 1_000_000
 
 # What a program needs to find its files, its user, its language and its interpreter.
 _PLAIN: Final = frozenset({"PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ"})
@@ -47,12 +47,13 @@ class Confinement:
 
     There is no limit on memory and CPU time unless one is given, so that nothing ends a long job
     by surprise; those on processes and open files are wide, and stop what would harm neighbours.
+    None leaves a wall to `or_else`.
     """
 
     memory: int | None = None  # bytes, of the whole tree
     cpu_us: int | None = None  # CPU time of the whole tree
-    processes: int = PROCESSES_DEFAULT  # with their threads, of the whole tree
-    files: int = FILES_DEFAULT  # that each process may have open
+    processes: int | None = None  # with their threads, of the whole tree
+    files: int | None = None  # that each process may have open
     passes: frozenset[str] = frozenset()  # variables of the worker that come through
     passes_all: bool = False
     sets: Mapping[str, str] = field(default_factory=lambda: _NO_ENV)
@@ -60,9 +61,25 @@ class Confinement:
     def __post_init__(self) -> None:
         """Refuse what could not be kept."""
         for name, value in (("max_processes", self.processes), ("max_files", self.files)):
-            if type(value) is not int or not _COUNT_MIN <= value <= _COUNT_MAX:
-                expected = f"expected a whole number from {_COUNT_MIN} to {_COUNT_MAX}"
+            if value is not None and (
+                type(value) is not int or not COUNT_MIN <= value <= COUNT_MAX
+            ):
+                expected = f"expected a whole number from {COUNT_MIN} to {COUNT_MAX}"
                 raise InvalidInputError(f"{name}: {expected}, got {value!r:.80}")
+
+    def or_else(self, other: "Confinement") -> "Confinement":
+        """Return these walls, with the other's where nothing is said of one here.
+
+        >>> Confinement(files=64).or_else(Confinement(files=99, memory=1 << 30)).files
+        64
+        """
+        return replace(
+            self,
+            memory=other.memory if self.memory is None else self.memory,
+            cpu_us=other.cpu_us if self.cpu_us is None else self.cpu_us,
+            processes=other.processes if self.processes is None else self.processes,
+            files=other.files if self.files is None else self.files,
+        )
 
     def environment(self, worker: Mapping[str, str], *, python: bool) -> dict[str, str]:
         """Return the variables that the job sees: few, unless the task lets more through.
@@ -80,7 +97,8 @@ class Confinement:
         return plain or name in self.passes or (python and name.startswith(_PYTHON))
 
 
-NOT_CONFINED: Final = Confinement()
+NOTHING_SAID: Final = Confinement()
+WIDEST: Final = Confinement(processes=PROCESSES_DEFAULT, files=FILES_DEFAULT)
 
 
 def read_env(env: Env) -> tuple[frozenset[str], bool, Mapping[str, str]]:

@@ -222,7 +222,7 @@ class Outlast:
         priority: int = 0,
         backoff: Backoff = DEFAULT_BACKOFF,
         on_error: Rules = NO_RULES,
-        isolation: Literal["none", "process"] = "none",
+        isolation: Literal["none", "process"] | None = None,
         unique: Unique | bool | None = None,
         memory: str | int | None = None,
         cpu_time: Duration | None = None,
@@ -244,13 +244,10 @@ class Outlast:
         exception classes what follows instead of the backoff: another `Backoff`, a `Snooze`, or
         `GIVE_UP`, which dead-letters at once. `isolation="process"` runs each job in its own
         process, which a time limit can kill, and which `memory`, `cpu_time`, `max_processes`,
-        `max_files` and `env` confine: see docs/isolation.md. `unique` says which of the task's jobs
-        are the same intention, and what a further one gets. Raises InvalidInputError for what
-        can't be kept.
-        process, which a time limit can kill. `unique` says which of the task's jobs are the same
-        intention, and what a further one gets. `concurrency` and `rate` bound how many of the
-        task's jobs run at once and start, on all workers together. Raises InvalidInputError for
-        what can't be kept.
+        `max_files` and `env` confine: see docs/isolation.md; a task that says nothing of these gets
+        what its job's queue says. `unique` says which of the task's jobs are the same intention,
+        and what a further one gets. `concurrency` and `rate` bound how many of the task's jobs run
+        at once and start, on all workers together. Raises InvalidInputError for what can't be kept.
         """
         chosen_policy = policy_of(**policy)
 

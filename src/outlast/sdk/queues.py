@@ -1,7 +1,7 @@
 """What is said of a queue at run time: kept in the ledger, over what the settings say."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pydantic_core import from_json, to_json
 
@@ -10,6 +10,9 @@ from outlast.core.limits import SECOND
 from outlast.core.ports import Clock
 from outlast.core.queue import QueueRules, check_queue_name
 from outlast.ledger.protocol import Ledger
+
+if TYPE_CHECKING:
+    from outlast.sdk.app import Outlast
 
 _TRIES: Final = 5
 _AGE_US: Final = SECOND  # how long what was said before may still count
@@ -53,18 +56,20 @@ async def said_of_queues(ledger: Ledger) -> dict[str, dict[str, Any]]:
     return {doc.key: from_json(doc.doc) for doc in await ledger.docs("queue")}
 
 
-async def change_queue(ledger: Ledger, name: str, changes: Mapping[str, Any]) -> None:
+async def change_queue(app: "Outlast", name: str, changes: Mapping[str, Any]) -> None:
     """Change some of a queue's rules for every process from now on; None takes a limit away.
 
     Raises InvalidInputError that lists all that is wrong, ConflictError when others keep changing
     the same queue.
     """
+    ledger = app.ledger
+    await app.rules.read(ledger)
     wrong: list[dict[str, str]] = []
     bad = check_queue_name(name)
     if bad is not None:
         wrong.append({"path": "queue", "message": bad})
     try:
-        QueueRules.read(changes)
+        app.rules.of(name).told_to(changes)
     except InvalidInputError as error:
         parts: Any = error.facts["errors"]
         wrong += parts

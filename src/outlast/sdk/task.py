@@ -3,28 +3,34 @@
 import asyncio
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, Final, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create_model
 from pydantic_core import PydanticSerializationError, to_json
 
-from outlast.core.confinement import NOT_CONFINED, Confinement, Env, read_env, size_bytes
+from outlast.core.confinement import (
+    NOTHING_SAID,
+    WIDEST,
+    Confinement,
+    Env,
+    read_env,
+    size_bytes,
+)
 from outlast.core.effects import Effects
 from outlast.core.errors import InvalidInputError
 from outlast.core.instant import duration_us
 from outlast.core.limits import (
     ATTEMPTS_MAX,
-    FILES_DEFAULT,
     NAME_CHARS_MAX,
     PAYLOAD_INLINE_MAX,
     PRIORITY_MAX,
     PRIORITY_MIN,
-    PROCESSES_DEFAULT,
     SECOND,
 )
 from outlast.core.payload import moved
+from outlast.core.queue import ISOLATIONS, QueueRules
 from outlast.core.retry import DEFAULT_BACKOFF, NO_RULES, Backoff, Rules, check_rules
 from outlast.core.share import NO_LIMIT, Limit
 from outlast.core.unique import Unique
@@ -46,12 +52,12 @@ class Policy:
     priority: int = 0
     backoff: Backoff = DEFAULT_BACKOFF
     on_error: Rules = field(default_factory=lambda: NO_RULES)
-    isolation: str = "none"
+    isolation: str | None = None  # None: as the job's queue says
     deadline_us: int | None = None
     stall_us: int | None = None
     grace_us: int = 10 * SECOND
     unique: Unique | None = None
-    confinement: Confinement = NOT_CONFINED
+    confinement: Confinement = NOTHING_SAID
     limit: Limit = NO_LIMIT
 
     def __post_init__(self) -> None:
@@ -67,8 +73,17 @@ class Policy:
         if not 0 < len(self.queue) <= NAME_CHARS_MAX or not self.queue.isprintable():
             raise InvalidInputError(f"queue: expected a printable name, got {self.queue!r:.80}")
         check_rules(self.on_error)
-        if self.isolation not in {"none", "process"}:
-            raise InvalidInputError(f"isolation: expected none or process, got {self.isolation!r}")
+        if self.isolation not in {None, *ISOLATIONS}:
+            expected = f"expected {' or '.join(ISOLATIONS)}"
+            raise InvalidInputError(f"isolation: {expected}, got {self.isolation!r:.80}")
+
+    def in_queue(self, rules: QueueRules) -> "Policy":
+        """Return it with what a queue says of isolation where the task itself says nothing."""
+        return replace(
+            self,
+            isolation=self.isolation or rules.isolation,
+            confinement=self.confinement.or_else(rules.walls).or_else(WIDEST),
+        )
 
 
 def policy_of(  # noqa: PLR0913 - a policy has many optional parts
@@ -82,7 +97,7 @@ def policy_of(  # noqa: PLR0913 - a policy has many optional parts
     priority: int = 0,
     backoff: Backoff = DEFAULT_BACKOFF,
     on_error: Rules = NO_RULES,
-    isolation: str = "none",
+    isolation: str | None = None,
     unique: Unique | bool | None = None,
     memory: str | int | None = None,
     cpu_time: str | float | timedelta | None = None,
@@ -109,8 +124,8 @@ def policy_of(  # noqa: PLR0913 - a policy has many optional parts
     confinement = Confinement(
         memory=None if memory is None else size_bytes(memory),
         cpu_us=None if cpu_time is None else duration_us(cpu_time, field="cpu_time"),
-        processes=PROCESSES_DEFAULT if max_processes is None else max_processes,
-        files=FILES_DEFAULT if max_files is None else max_files,
+        processes=max_processes,
+        files=max_files,
         passes=passes,
         passes_all=passes_all,
         sets=sets,

@@ -23,6 +23,7 @@ from outlast.testing.faults import Fault, Point, points_of
 from outlast.testing.passage import Passage
 from outlast.testing.sim.loop import NODE, Node
 from outlast.worker.effects import Stop
+from outlast.worker.executors import Here
 from outlast.worker.pool import Pool, PoolConfig
 
 if TYPE_CHECKING:
@@ -195,7 +196,7 @@ class Worker:
         self._pool = Pool(
             cast("Ledger", self.port),
             app.blobs,
-            app.tasks,
+            Here(app.tasks),
             PoolConfig(
                 self.holder,
                 queues or ("default",),

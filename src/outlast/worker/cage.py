@@ -190,14 +190,14 @@ def death_of(report: Report, walls: Confinement) -> OutlastError | CpuTimeError:
         took = f", and took {_mib(report.peak)}" if report.peak else ""
         return OutOfMemoryError(
             f"the job ran out of memory: it may have {_mib(walls.memory)}{took}",
-            hint="raise the task's memory, or have it hold less at once",
+            hint="raise the memory of its task or its queue, or have it hold less at once",
             limit_bytes=walls.memory,
             **facts,
         )
     if report.why == "processes":
         return CrashedError(
             f"the job had more than {walls.processes} processes and threads",
-            hint="raise the task's max_processes, if it needs so many",
+            hint="raise the max_processes of its task or its queue, if it needs so many",
             **facts,
         )
     if report.exit_code >= 0:

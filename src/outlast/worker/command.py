@@ -44,13 +44,10 @@ class Program(Runnable, Protocol):
 class Command:
     """Runs a program's jobs, each in a cage of its own, without a shell and without Python."""
 
-    def __init__(self, task: Program, cages: Cages) -> None:
+    def __init__(self, task: Program, policy: RunPolicy, cages: Cages) -> None:
+        self.policy = policy
         self._task = task
         self._cages = cages
-
-    @property
-    def policy(self) -> RunPolicy:
-        return self._task.policy
 
     @property
     def _walls(self) -> Confinement:

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, Self
 
 from outlast.blobs.box import Blobs
 from outlast.core import transition
@@ -12,6 +12,7 @@ from outlast.core.errors import LeaseLostError, NotFoundError
 from outlast.core.job import Event, JobRecord, Lease, Transition
 from outlast.core.payload import Stored
 from outlast.core.ports import Clock
+from outlast.core.queue import QueueRules
 from outlast.core.retry import Backoff, Rules
 from outlast.ledger.protocol import Ledger
 
@@ -42,9 +43,13 @@ class RunPolicy(Protocol):
     @property
     def grace_us(self) -> int: ...
     @property
-    def isolation(self) -> str: ...
+    def isolation(self) -> str | None: ...
     @property
     def confinement(self) -> Confinement: ...
+
+    def in_queue(self, rules: QueueRules) -> Self:
+        """Return it with what a queue says of isolation where the task itself says nothing."""
+        ...
 
 
 class Runnable(Protocol):
@@ -55,6 +60,14 @@ class Runnable(Protocol):
 
     async def run(self, effects: Effects) -> str | None:
         """Run one attempt and return the result as JSON."""
+        ...
+
+
+class Tasks(Protocol):
+    """The tasks that this code has, each with its way to run."""
+
+    def of(self, task: str, rules: QueueRules | None) -> Runnable | None:
+        """Return what runs a job of this task in a queue with these rules; None: it isn't here."""
         ...
 
 

@@ -13,7 +13,7 @@ from outlast.core.retry import Course
 from outlast.core.signals import HandBack, JobCancelled
 from outlast.worker import wire
 from outlast.worker.cage import Cage, Cages, CpuTimeError, Report, death_of
-from outlast.worker.effects import Runnable, RunPolicy, TaskMissing
+from outlast.worker.effects import RunPolicy, TaskMissing
 
 TERM_GRACE_S = 2.0  # from SIGTERM to SIGKILL
 LAST_WORDS_S = 1.0  # to read what a process that has ended had still to say
@@ -36,7 +36,7 @@ class Described(Exception):
                 f'let it through with env=("{name}",)'
             )
         elif report.oom_kills:
-            hint = "the kernel killed a process of the job: raise the task's memory"
+            hint = "the kernel killed a process of the job: raise the memory that it may have"
         elif report.refused_forks:
             hint = f"the job had {walls.processes} processes and threads: raise max_processes"
         else:
@@ -47,14 +47,10 @@ class Described(Exception):
 class Isolated:
     """Runs a task's jobs each in a fresh process, in a cage of its own."""
 
-    def __init__(self, task: Runnable, command: list[str], cages: Cages) -> None:
-        self._task = task
+    def __init__(self, policy: RunPolicy, command: list[str], cages: Cages) -> None:
+        self.policy = policy
         self._command = command
         self._cages = cages
-
-    @property
-    def policy(self) -> RunPolicy:
-        return self._task.policy
 
     async def run(self, effects: Effects) -> str | None:
         """Run one attempt; whatever happens, nothing of its process tree is left."""
@@ -97,7 +93,7 @@ class Isolated:
     ) -> str | None:
         """Let the job end by itself, then make it: asked, SIGTERM, and at last SIGKILL."""
         for grace, force in (
-            (self._task.policy.grace_us / SECOND, cage.terminate),
+            (self.policy.grace_us / SECOND, cage.terminate),
             (TERM_GRACE_S, cage.kill),
         ):
             done, _ = await asyncio.wait([relay], timeout=grace)

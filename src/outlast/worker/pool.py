@@ -18,7 +18,7 @@ from outlast.core.prefetch import ServiceTime
 from outlast.core.queue import QueueRules
 from outlast.ledger.protocol import Ledger
 from outlast.worker.attempt import attempt, stopped
-from outlast.worker.effects import LeasedEffects, Runnable, Stop
+from outlast.worker.effects import LeasedEffects, Stop, Tasks
 from outlast.worker.held import Held
 
 _SWEEP_S = SWEEP_US / SECOND
@@ -75,7 +75,7 @@ class Pool:
         self,
         ledger: Ledger,
         blobs: Blobs,
-        tasks: Mapping[str, Runnable],
+        tasks: Tasks,
         config: PoolConfig,
         *,
         clock: Clock,
@@ -199,7 +199,8 @@ class Pool:
             effects = LeasedEffects(lease, self._ledger, self._blobs, self._clock, self._soon)
             rules = self._now.rules.get(lease.queue)
             longest = None if rules is None else rules.max_duration_us
-            held = Held(effects, self._tasks.get(lease.task), self._clock, self._give_up, longest)
+            runnable = self._tasks.of(lease.task, rules)
+            held = Held(effects, runnable, self._clock, self._give_up, longest)
             self._running[lease.id] = held
             held.start(asyncio.create_task(self._run_one(held)))
 

@@ -17,6 +17,7 @@ from outlast.testing.sim.port import Net, Port
 from outlast.testing.sim.referee import Referee
 from outlast.upkeep.loop import Upkeep
 from outlast.worker.effects import Runnable
+from outlast.worker.executors import Here
 from outlast.worker.pool import Pool, PoolConfig
 from outlast.worker.supervisor import Child, Supervisor
 
@@ -48,7 +49,7 @@ class Worker:
             self._pool = pool = Pool(
                 ledger,
                 Blobs(_NOWHERE, machine.identity),
-                machine.tasks,
+                Here(machine.tasks),
                 PoolConfig(holder, ("default",), machine.concurrency, grace_s=3.0),
                 clock=machine.clock,
                 entropy=machine.entropy,
