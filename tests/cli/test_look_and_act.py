@@ -4,6 +4,9 @@ import json
 
 import pytest
 
+from outlast.core.limits import LEASE_US
+from tests.cli.rig import using
+
 
 @pytest.fixture
 def said(run, target):
@@ -162,6 +165,42 @@ def test_a_queue_is_paused_drained_and_resumed(said, put):
     ]
 
     assert states == [[(True, False)], [(True, True)], [(False, False)]]
+
+
+def test_a_queue_that_nobody_knows_is_told_with_those_that_are_there(run, target, put):
+    put(queue="slow")
+
+    unknown = run("queues", "pause", "slwo", *target)
+    known = run("queues", "pause", "slow", *target)
+
+    assert (unknown.exit_code, known.exit_code) == (0, 0)
+    assert "no job, worker or setting names a queue slwo; known:" in unknown.stderr
+    assert "slow" in unknown.stderr.partition("known:")[2]
+    assert known.stderr == ""
+
+
+def test_a_queue_that_only_a_worker_knows_is_known(run, url):
+    async def work(ledger):
+        await ledger.put("worker", "w", '{"queues": ["nightly"]}', ttl_us=LEASE_US)
+
+    using(url, work)
+
+    result = run("queues", "pause", "nightly", "--ledger", url)
+
+    assert (result.output, result.stderr) == ("nightly: paused\n", "")
+
+
+def test_all_that_is_said_of_a_queue_is_shown(said, put):
+    put(queue="slow")
+    words = ("instance_type=c5.xlarge", "isolation=process", "memory=1GB", "cpu_time=90s")
+
+    (changed,) = said("queues", "set", "slow", *words)
+
+    assert (changed["instance_type"], changed["isolation"]) == ("c5.xlarge", "process")
+    (listed,) = [q for q in said("queues")[0]["queues"] if q["name"] == "slow"]
+    assert (listed["memory"], listed["cpu_time"], listed["instance_type"]) == (
+        1 << 30, 90, "c5.xlarge",
+    )  # fmt: skip
 
 
 def test_a_queue_s_settings_are_changed_and_taken_away_at_run_time(said, put):

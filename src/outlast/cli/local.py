@@ -142,7 +142,10 @@ class LedgerBackend:
         ledger, rules = self._app.ledger, self._app.rules
         await rules.read(ledger)
         none = dict.fromkeys(_LIVE, 0)
-        found = {name: dict(none) for name in (*self._app.settings.queue_settings, *rules.named)}
+        workers = [json.loads(doc.doc) for doc in await ledger.docs("worker") if doc.lease_until]
+        served = [name for worker in workers for name in worker.get("queues", ())]
+        names = (*self._app.settings.queue_settings, *rules.named, *served)
+        found = {name: dict(none) for name in names}
         for status in _LIVE:
             counts = await ledger.count(Filter(status=status), "queue")
             for (name, _), number in counts.items():

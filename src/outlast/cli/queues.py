@@ -1,17 +1,19 @@
 """The commands about queues: how they stand, and what is said of them at run time."""
 
+import sys
 from typing import Any, Final
 
 import click
 
 from outlast.cli.backend import TARGET, Backend, Doc, with_backend
 from outlast.cli.options import options
-from outlast.cli.output import show_json, show_table
+from outlast.cli.output import shortened, show_json, show_table
 from outlast.core.errors import InvalidInputError
 from outlast.core.queue import QUEUE_SETTINGS
 
 _NAME = click.argument("name", metavar="QUEUE")
 _SHOWN: Final = tuple(name for name in QUEUE_SETTINGS if name not in {"paused", "draining"})
+_NAMES_CHARS: Final = 300
 
 
 @click.group(invoke_without_command=True)
@@ -122,6 +124,11 @@ def _value(text: str) -> Any:
 
 
 async def _change(backend: Backend, name: str, changes: Doc, *, as_json: bool) -> None:
+    known = [queue["name"] for queue in await backend.queues()]
     await backend.change_queue(name, changes)
     (queue,) = [queue for queue in await backend.queues() if queue["name"] == name]
     show_json(queue) if as_json else print(f"{name}: {_state(queue)} {_limits(queue)}".rstrip())
+    if name not in known:
+        # Said and not refused: a queue needs no settings, and its first job may be still to come.
+        others = f"known: {shortened(known, _NAMES_CHARS)}" if known else "there is none yet"
+        print(f"outlast: no job, worker or setting names a queue {name}; {others}", file=sys.stderr)
