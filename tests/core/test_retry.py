@@ -71,6 +71,35 @@ def test_what_can_not_succeed_later_is_given_up_whatever_the_rules(error):
     assert not course(error, {Exception: SLOW}, SLOW, 0).again
 
 
+def group(*errors):
+    return BaseExceptionGroup("unhandled errors in a TaskGroup", errors)
+
+
+@pytest.mark.parametrize("word", [GiveUp("x"), DriftError("x"), InvalidInputError("x")])
+def test_who_gives_up_in_a_group_decides_for_all(word):
+    held = group(ValueError(), ExceptionGroup("", [Retry(after=1), word]))
+
+    assert not course(held, {ExceptionGroup: SLOW}, SLOW, 0).again
+
+
+def test_the_longest_wait_in_a_group_counts_and_an_attempt_is_used_if_one_uses_it():
+    waits = [Retry(after=3, counts=False), Retry(after=7, counts=False)]
+
+    alone, beside = (course(group(*held), {}, SLOW, 0) for held in (waits, [*waits, OSError()]))
+
+    assert (alone.after_us, alone.counts) == (7 * SECOND, False)
+    assert (beside.after_us, beside.counts) == (7 * SECOND, True)
+
+
+def test_the_rules_are_asked_for_each_of_a_group_unless_one_is_for_groups():
+    held = group(KeyError(), ValueError())
+
+    assert not course(held, {KeyError: GIVE_UP}, SLOW, 0).again
+    assert course(held, {OSError: GIVE_UP}, SLOW, 0).backoff is SLOW
+    for_groups = {KeyError: GIVE_UP, ExceptionGroup: SLOW}
+    assert course(held, for_groups, DEFAULT_BACKOFF, 0).backoff is SLOW
+
+
 @pytest.mark.parametrize("status", [429, 503])
 @pytest.mark.parametrize(
     ("said", "wait"), [("120", 120), ("Thu, 01 Jan 1970 00:02:00 GMT", 60), ("soon", None)]

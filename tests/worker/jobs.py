@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from outlast import Backoff, GiveUp, Job, Outlast, Retry, SyncJob
+from outlast.core.signals import JobCancelled
 
 AT_ONCE = Backoff.constant(0)
 
@@ -50,6 +51,44 @@ def later(job: SyncJob) -> int:
     if job.attempt == 1:
         raise Retry(after=0)
     return job.attempt
+
+
+@app.task
+async def grouped(job: Job, word: str) -> int:
+    """Say something in a task of a group."""
+
+    async def say() -> None:
+        if job.attempt == 1:
+            raise WORDS[word]
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(say())
+    return job.attempt
+
+
+WORDS: dict[str, BaseException] = {
+    "give up": GiveUp("no later attempt can succeed"),
+    "retry": Retry(after=0),
+    "cancel": JobCancelled(),
+}
+
+
+grouped_apart = app.task(name="grouped_apart", isolation="process")(grouped.task.fn)
+
+
+@app.task
+def take(number: float) -> float:
+    return number
+
+
+@app.task
+def unwritable(what: str) -> Any:
+    return {"object": object(), "NaN": [1.0, float("nan")], "null": [None, 1.5]}[what]
+
+
+@app.task
+async def unwritable_step(job: Job) -> Any:
+    return await job.step("measure", lambda: float("inf"))
 
 
 @app.task(retries=0, timeout=0.05)

@@ -46,6 +46,48 @@ async def test_a_retry_that_was_asked_for_comes(app, working):
         assert await handle.result(timeout=10) == 2
 
 
+@pytest.mark.parametrize("task", ["grouped", "grouped_apart"])
+async def test_what_is_said_in_a_task_group_is_heard(app, working, task):
+    given_up, asked, stopped = [
+        await getattr(jobs, task).submit(word) for word in ("give up", "retry", "cancel")
+    ]
+
+    async with working():
+        with pytest.raises(JobFailedError, match=r"1 sub-exception.*GiveUp: no later"):
+            await given_up.result(timeout=20)
+        assert await asked.result(timeout=20) == 2
+        with pytest.raises(JobCancelledError):
+            await stopped.result(timeout=20)
+    assert (await given_up.record()).attempt == 1
+
+
+@pytest.mark.parametrize("what", ["object", "NaN"])
+async def test_a_result_that_json_has_not_fails_the_job_at_once(app, working, what):
+    handle = await jobs.unwritable.submit(what)
+    fine = await jobs.unwritable.submit("null")
+
+    async with working():
+        with pytest.raises(JobFailedError, match="unwritable: its result can't be written as JSON"):
+            await handle.result(timeout=10)
+        assert await fine.result(timeout=10) == [None, 1.5]
+    assert (await handle.record()).attempt == 1
+
+
+async def test_a_step_that_json_has_not_fails_the_job_at_once(app, working):
+    handle = await jobs.unwritable_step.submit()
+
+    async with working():
+        with pytest.raises(JobFailedError, match="step 'measure': its result can't be written"):
+            await handle.result(timeout=10)
+    assert (await handle.record()).attempt == 1
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+async def test_arguments_that_json_has_not_are_refused(app, value):
+    with pytest.raises(InvalidInputError, match="args can't be written as JSON: JSON has no"):
+        await jobs.take.submit(value)
+
+
 async def test_a_time_limit_ends_an_attempt(app, working):
     handle = await jobs.endless.submit()
     async with working():

@@ -9,6 +9,7 @@ from typing import Final
 from outlast.core.errors import CommandError, CrashedError
 from outlast.core.limits import ERROR_MESSAGE_CHARS_MAX, TRACEBACK_CHARS_MAX
 
+_HELD_TOLD: Final = 5
 _VARYING: Final = re.compile(r"0x[0-9a-fA-F]+|[0-9a-f]{8}-[0-9a-f-]{27}|\d+")
 
 
@@ -39,12 +40,37 @@ def describe(
 
 
 def text_of(error: BaseException) -> str:
-    """Return an exception's message, cut to its bound.
+    """Return an exception's message, cut to its bound; a group's with what it holds.
 
     >>> text_of(ValueError("row 17"))
     'row 17'
+    >>> text_of(ExceptionGroup("two", [ValueError("row 17"), KeyError("id")]))
+    "two (2 sub-exceptions): ValueError: row 17; KeyError: 'id'"
     """
-    return _clean(_said(lambda: str(error)), ERROR_MESSAGE_CHARS_MAX)
+    text = _said(lambda: str(error))
+    if isinstance(error, BaseExceptionGroup):
+        held = leaves(error)
+        told = [f"{type(one).__name__}: {text_of(one)}" for one in held[:_HELD_TOLD]]
+        more = [f"and {len(held) - _HELD_TOLD} more"] if len(held) > _HELD_TOLD else []
+        text = f"{text}: {'; '.join(told + more)}"
+    return _clean(text, ERROR_MESSAGE_CHARS_MAX)
+
+
+def leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    """Return the errors that a group holds, also in groups inside it, in their order.
+
+    >>> leaves(ExceptionGroup("", [KeyError(1), ExceptionGroup("", [OSError(2)])]))
+    [KeyError(1), OSError(2)]
+    """
+    found: list[BaseException] = []
+    left: list[BaseException] = [group]
+    while left:
+        one = left.pop()
+        if isinstance(one, BaseExceptionGroup):
+            left += reversed(one.exceptions)
+        else:
+            found.append(one)
+    return found
 
 
 def fingerprint(name: str, message: str) -> str:

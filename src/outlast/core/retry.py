@@ -1,12 +1,13 @@
 """When a failed attempt runs again: backoff with full jitter and rules for errors, as values."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
 from outlast.core.errors import DriftError, InvalidInputError, StorageFullError
+from outlast.core.failure import leaves
 from outlast.core.instant import duration_us, retry_after_us
 from outlast.core.limits import DURATION_MAX_US, HOUR, MINUTE, SECOND
 from outlast.core.signals import GiveUp, Retry
@@ -143,16 +144,25 @@ def course(error: BaseException, rules: Rules, backoff: Backoff, now_us: int) ->
     Retry-After (httpx, requests and aiohttp raise such) waits as long as that says. A full disk
     of Outlast's own costs no attempt.
 
+    What a group holds, as a TaskGroup raises one, is asked one by one, unless only the rules have a
+    word, and one for the group: whoever gives up decides, else whoever asks for the longest wait,
+    and an attempt is used if one of them uses it.
+
     >>> course(KeyError("x"), {LookupError: GIVE_UP}, DEFAULT_BACKOFF, now_us=0).again
     False
+    >>> course(ExceptionGroup("", [GiveUp(), KeyError()]), NO_RULES, DEFAULT_BACKOFF, 0).again
+    False
     """
-    if isinstance(error, Retry):
-        return Course(True, backoff, error.delay_us(now_us), error.counts)  # noqa: FBT003
-    if isinstance(error, GiveUp | DriftError | InvalidInputError):
-        return Course(again=False)
-    if isinstance(error, StorageFullError):
-        # No fault of the job's, and it lasts until somebody clears up.
-        return Course(again=True, after_us=_FULL_US, counts=False)
+    if isinstance(error, BaseExceptionGroup):
+        held = leaves(error)
+        is_ruled = any(
+            issubclass(kind, BaseExceptionGroup) for kind in rules.keys() & type(error).__mro__
+        )
+        if not is_ruled or any(_own_word(one, backoff, now_us) for one in held):
+            return _of_all([course(one, rules, backoff, now_us) for one in held])
+    own = _own_word(error, backoff, now_us)
+    if own is not None:
+        return own
     asked = _asked_by_http(error, now_us)
     for kind in type(error).__mro__:
         match rules.get(kind):
@@ -166,6 +176,24 @@ def course(error: BaseException, rules: Rules, backoff: Backoff, now_us: int) ->
             case _:
                 return Course(again=False)
     return Course(again=True, backoff=backoff, after_us=asked)
+
+
+def _own_word(error: BaseException, backoff: Backoff, now_us: int) -> Course | None:
+    if isinstance(error, Retry):
+        return Course(True, backoff, error.delay_us(now_us), error.counts)  # noqa: FBT003
+    if isinstance(error, GiveUp | DriftError | InvalidInputError):
+        return Course(again=False)
+    if isinstance(error, StorageFullError):
+        # No fault of the job's, and it lasts until somebody clears up.
+        return Course(again=True, after_us=_FULL_US, counts=False)
+    return None
+
+
+def _of_all(courses: list[Course]) -> Course:
+    if not all(one.again for one in courses):
+        return Course(again=False)
+    longest = max(courses, key=lambda one: -1 if one.after_us is None else one.after_us)
+    return replace(longest, counts=any(one.counts for one in courses))
 
 
 def _asked_by_http(error: BaseException, now_us: int) -> int | None:

@@ -28,6 +28,7 @@ from outlast.core.signals import HandBack, JobCancelled
 from outlast.sdk.artifact import Artifact, check_name, entry_of
 from outlast.sdk.resume import Cursor, Loop, keeps, rest_of_either
 from outlast.sdk.threads import in_thread
+from outlast.sdk.written import written
 from outlast.system import CLOCK
 
 P = ParamSpec("P")
@@ -239,7 +240,7 @@ class Job:
             result = await in_thread(self._effects.stopping, fn, *args, **kwargs)
             if inspect.isawaitable(result):
                 result = await result
-        text = adapter.dump_json(result).decode()
+        text = written(adapter, result, f"step {name!r}: its result")
         kept = await self._effects.shelve(text)
         large = moved(kept)
         said = {"blob": large.key, "size": large.size, "sha256": large.sha256} if large else {}

@@ -38,6 +38,7 @@ from outlast.sdk.capture import Voice, speaking
 from outlast.sdk.context import Job
 from outlast.sdk.sync_context import SyncJob
 from outlast.sdk.threads import in_thread
+from outlast.sdk.written import finite, written
 
 _FORBID: Final = ConfigDict(extra="forbid", arbitrary_types_allowed=False)
 
@@ -231,7 +232,7 @@ class Task:
         """
         try:
             raw = to_json(args)
-            text = raw.decode()
+            text = finite(raw.decode(), "args")
             self.args_model.__pydantic_validator__.validate_json(raw, strict=True)
         except ValidationError as error:
             errors = [_located(entry) for entry in error.errors(include_url=False)]
@@ -266,7 +267,7 @@ class Task:
             voice.end()
         if result is None:
             return "null"
-        text = self._result.dump_json(result).decode()
+        text = written(self._result, result, f"task {self.name}: its result")
         # Most results are small: nobody has to be asked, or waited for.
         return text if len(text) <= PAYLOAD_INLINE_MAX // 4 else await effects.shelve(text)
 

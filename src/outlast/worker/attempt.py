@@ -3,11 +3,12 @@
 import asyncio
 import contextlib
 import json
+from collections.abc import Awaitable
 from dataclasses import replace
 
 from outlast.core import transition
 from outlast.core.errors import CrashedError, LeaseLostError, OutlastError
-from outlast.core.failure import describe, text_of
+from outlast.core.failure import describe, leaves, text_of
 from outlast.core.instant import to_rfc3339
 from outlast.core.job import Transition
 from outlast.core.ports import Clock, Entropy
@@ -33,7 +34,7 @@ async def attempt(
     try:
         if task is None:
             return await _missing(effects, clock)
-        result = await task.run(effects)
+        result = await outspoken(task.run(effects))
     except LeaseLostError:
         return None
     except TaskMissing:
@@ -45,6 +46,19 @@ async def attempt(
     except BaseException as error:  # noqa: BLE001 - whatever user code raises is its failure
         return _failed(effects, task, error, clock, entropy)
     return transition.completed(lease, result)
+
+
+async def outspoken(work: Awaitable[str | None]) -> str | None:
+    """Wait for a task's end; a signal of ours in a group, as a TaskGroup raises it, comes out."""
+    try:
+        return await work
+    except BaseExceptionGroup as group:
+        held = leaves(group)
+        for kind in (LeaseLostError, JobCancelled, HandBack):
+            for one in held:
+                if isinstance(one, kind):
+                    raise one from group
+        raise
 
 
 def stopped(

@@ -18,7 +18,7 @@ from outlast.core.payload import Stored
 from outlast.core.ports import Clock, Entropy
 from outlast.core.signals import HandBack, JobCancelled
 from outlast.worker import wire
-from outlast.worker.attempt import after_error, uninvited
+from outlast.worker.attempt import after_error, outspoken, uninvited
 from outlast.worker.effects import Runnable
 
 
@@ -172,7 +172,7 @@ async def _end_of(
     What user code raises stays in here: a SystemExit that reached the event loop would end it.
     """
     try:
-        return {"op": "done", "result": await task.run(effects)}
+        return {"op": "done", "result": await outspoken(task.run(effects))}
     except JobCancelled:
         return {"op": "cancelled"}
     except HandBack:
