@@ -81,7 +81,7 @@ def test_dead_letters_are_found(examined, put):
     assert "outlast dead redrive" in examined(1)["dead letters"]
 
 
-def test_the_errors_by_which_dead_letters_grow_are_named_the_fastest_first(examined, put):
+def test_the_errors_by_which_dead_letters_grow_are_named_with_their_tasks(examined, put):
     put("failed", task="rare")
     put("failed")
     newest = put("failed")
@@ -89,7 +89,7 @@ def test_the_errors_by_which_dead_letters_grow_are_named_the_fastest_first(exami
     told = examined(1)["dead letters"]
 
     assert told.startswith(
-        f"3 jobs, 3 in the last hour: 2 × ValueError in report, as outlast show {newest}; 1 × "
+        f"3 jobs, 3 in the last hour: 3 × ValueError in rare, report, as outlast show {newest}: "
     )
 
 

@@ -18,9 +18,9 @@ from outlast.core.identity import is_uuid
 from outlast.core.job import Filter, JobRecord, Page, Transition
 from outlast.core.limits import BATCH_MAX, DAY, PAGE_MAX, SECOND
 from outlast.core.status import Status
+from outlast.sdk.dead import DEAD, groups_of
 
 _FILTERS: Final = tuple(name for name in FILTERS if name != "status")
-_GROUPS_MAX: Final = 100
 _RATE_MAX: Final = 100_000
 
 
@@ -36,7 +36,8 @@ async def index(context: Context, request: Request, who: Caller) -> Response:
         problems.say("group", f"expected error, got {group!r:.60}")
     problems.check()
     if group is not None:
-        return answer({"dead_letters": await _groups(context, where), "next": None})
+        groups = [g.told(_error_out, time_out) for g in await groups_of(context.ledger, where)]
+        return answer({"dead_letters": groups, "next": None})
     found = await context.ledger.find(where, replace(page, limit=page.limit + 1))
     shown = found[: page.limit]
     following = cursor_of(shown[-1].number, veil) if len(found) > page.limit else None
@@ -44,34 +45,15 @@ async def index(context: Context, request: Request, who: Caller) -> Response:
     return answer({"dead_letters": jobs, "next": following})
 
 
+def _error_out(text: str) -> dict[str, Any]:
+    return error_out(from_json(text), admin=False)
+
+
 def _where(given: Any, who: Caller, problems: Problems) -> Filter:
-    chosen = filter_of(given, who, problems, status=Status.FAILED)
-    return replace(chosen, discarded=False, fingerprint=problems.text(given, "fingerprint"))
-
-
-async def _groups(context: Context, where: Filter) -> list[dict[str, Any]]:
-    """Return the most frequent errors, each with its newest job."""
-    counts = await context.ledger.count(where, "error")
-    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:_GROUPS_MAX]
-    groups = []
-    for (fingerprint,), number in ranked:
-        found = await context.ledger.find(replace(where, fingerprint=fingerprint), Page(limit=1))
-        newest = found[0] if found else None
-        first = Page(limit=1, oldest_first=True)
-        oldest = await context.ledger.find(replace(where, fingerprint=fingerprint), first)
-        error = from_json(newest.error) if newest and newest.error else None
-        groups.append(
-            {
-                "fingerprint": fingerprint,
-                "count": number,
-                "error": error_out(error, admin=False) if error else None,
-                "task": newest.task if newest else None,
-                "newest_id": newest.id if newest else None,
-                "newest_at": time_out(newest.finished_at) if newest else None,
-                "oldest_at": time_out(oldest[0].finished_at) if oldest else None,
-            }
-        )
-    return groups
+    chosen = filter_of(given, who, problems, status=DEAD.status)
+    return replace(
+        chosen, discarded=DEAD.discarded, fingerprint=problems.text(given, "fingerprint")
+    )
 
 
 async def _act(

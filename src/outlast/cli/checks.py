@@ -23,7 +23,7 @@ from outlast.core.retention import Retention
 from outlast.core.schedule import KIND, from_doc
 from outlast.core.status import Status
 from outlast.ledger import Ledger
-from outlast.sdk.dead import fastest, recent_deaths
+from outlast.sdk.dead import Death, fastest, recent_deaths
 from outlast.sdk.settings import Settings
 from outlast.system import CLOCK
 from outlast.upkeep.forget import Forgetting
@@ -180,11 +180,17 @@ async def _growth(ledger: Ledger, now: int) -> str:
     """Name the errors by which the dead letters grow, each with a job to look at."""
     deaths = await recent_deaths(ledger, now)
     groups = [
-        f"{len(group)} × {clean(group[0].kind)} in {clean(group[0].task)}, "
+        f"{len(group)} × {clean(group[0].kind)} in {_tasks_of(group)}, "
         f"as outlast show {group[0].id}"
         for group in fastest(deaths)[:_NAMED]
     ]
     return f", {len(deaths)} in the last hour: {'; '.join(groups)}" if groups else ""
+
+
+def _tasks_of(group: list[Death]) -> str:
+    names = sorted({death.task for death in group})
+    more = f" and {len(names) - _NAMED} more tasks" if len(names) > _NAMED else ""
+    return clean(names[:_NAMED]) + more
 
 
 async def of_history(ledger: Ledger, settings: Settings, now: int) -> Check:

@@ -16,14 +16,13 @@ from outlast.core.limits import SECOND, SWEEP_US
 from outlast.core.payload import moved
 from outlast.core.status import Status
 from outlast.sdk.app import Outlast
+from outlast.sdk.dead import DEAD, groups_of
 from outlast.sdk.limits import all_limits, set_limit
 from outlast.sdk.queues import change_queue
 from outlast.sdk.schedules import Schedules
 from outlast.sdk.settings import Settings
 
-_GROUPS_MAX: Final = 100
 _LIVE: Final = (Status.SCHEDULED, Status.PENDING, Status.PROCESSING, Status.WAITING)
-_DEAD: Final = Filter(status=Status.FAILED, discarded=False)
 
 
 class LedgerBackend:
@@ -105,29 +104,10 @@ class LedgerBackend:
         return await self.job(job_id)
 
     async def dead(self, limit: int, cursor: str | None) -> Listing:
-        return await self._page(_DEAD, limit, cursor)
+        return await self._page(DEAD, limit, cursor)
 
     async def dead_groups(self) -> list[Doc]:
-        counts = await self._app.ledger.count(_DEAD, "error")
-        ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:_GROUPS_MAX]
-        groups: list[Doc] = []
-        for (fingerprint,), count in ranked:
-            where = replace(_DEAD, fingerprint=fingerprint)
-            found = await self._app.ledger.find(where, Page(limit=1))
-            newest = found[0] if found else None
-            oldest = await self._app.ledger.find(where, Page(limit=1, oldest_first=True))
-            groups.append(
-                {
-                    "fingerprint": fingerprint,
-                    "count": count,
-                    "error": _parsed(newest.error) if newest else None,
-                    "task": newest.task if newest else None,
-                    "newest_id": newest.id if newest else None,
-                    "newest_at": _time(newest.finished_at) if newest else None,
-                    "oldest_at": _time(oldest[0].finished_at) if oldest else None,
-                }
-            )
-        return groups
+        return [group.told(_parsed, _time) for group in await groups_of(self._app.ledger)]
 
     async def redrive(self, ids: Sequence[str]) -> int:
         found = await self._dead(ids)
@@ -192,7 +172,7 @@ class LedgerBackend:
         await set_limit(self._app.ledger, subject, {})
 
     async def _dead(self, ids: Sequence[str]) -> list[JobRecord]:
-        where = replace(_DEAD, ids=tuple(ids))
+        where = replace(DEAD, ids=tuple(ids))
         return await self._app.ledger.find(where, Page(limit=max(1, len(ids))))
 
     async def _page(self, where: Filter, limit: int, cursor: str | None) -> Listing:

@@ -1,7 +1,12 @@
-"""How fast the dead letters grow, and by which errors."""
+"""Dead letters by error: how many there are, and how fast they grow.
+
+What makes a group is the error's fingerprint alone, whatever the task: it is also what people
+redrive and discard by.
+"""
 
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from pydantic_core import from_json
@@ -13,6 +18,48 @@ from outlast.ledger import Ledger
 
 GROWTH_US: Final = HOUR
 _PAGES_MAX: Final = 4
+_GROUPS_MAX: Final = 100
+DEAD: Final = Filter(status=Status.FAILED, discarded=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The dead letters of one error."""
+
+    fingerprint: str
+    count: int
+    newest: JobRecord | None  # None: it was settled meanwhile
+    oldest: JobRecord | None
+
+    def told(
+        self, error_of: Callable[[str], object], time_of: Callable[[int | None], str | None]
+    ) -> dict[str, Any]:
+        """Return it as the HTTP contract shows it."""
+        newest, oldest = self.newest, self.oldest
+        return {
+            "fingerprint": self.fingerprint,
+            "count": self.count,
+            "error": error_of(newest.error) if newest and newest.error else None,
+            "task": newest.task if newest else None,
+            "newest_id": newest.id if newest else None,
+            "newest_at": time_of(newest.finished_at) if newest else None,
+            "oldest_at": time_of(oldest.finished_at) if oldest else None,
+        }
+
+
+async def groups_of(ledger: Ledger, where: Filter = DEAD) -> list[Group]:
+    """Return the most frequent errors of some dead letters."""
+    counts = await ledger.count(where, "error")
+    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:_GROUPS_MAX]
+    groups: list[Group] = []
+    for (fingerprint,), number in ranked:
+        of_error = replace(where, fingerprint=fingerprint)
+        newest = await ledger.find(of_error, Page(limit=1))
+        oldest = await ledger.find(of_error, Page(limit=1, oldest_first=True))
+        groups.append(
+            Group(fingerprint, number, *(found[0] if found else None for found in (newest, oldest)))
+        )
+    return groups
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +75,7 @@ class Death:
 
 async def recent_deaths(ledger: Ledger, now_us: int, tenant: str | None = None) -> list[Death]:
     """Return the dead letters of the last hour, among the 2,000 that were submitted last."""
-    where = Filter(tenant=tenant, status=Status.FAILED, discarded=False)
+    where = replace(DEAD, tenant=tenant)
     found: list[Death] = []
     after: int | None = None
     for _ in range(_PAGES_MAX):
@@ -47,8 +94,8 @@ def _death(job: JobRecord) -> Death:
 
 
 def fastest(deaths: list[Death]) -> list[list[Death]]:
-    """Group deaths by task and error, the group that grows fastest first."""
-    groups: dict[tuple[str, str], list[Death]] = defaultdict(list)
+    """Group deaths by error, the group that grows fastest first."""
+    groups: dict[str, list[Death]] = defaultdict(list)
     for death in deaths:
-        groups[death.task, death.fingerprint].append(death)
-    return sorted(groups.values(), key=lambda group: (-len(group), group[0].task))
+        groups[death.fingerprint].append(death)
+    return sorted(groups.values(), key=lambda group: (-len(group), group[0].fingerprint))
