@@ -157,9 +157,8 @@ class Blind(MemoryLedger):
     """Lets a job go back to its queue although it was asked to stop."""
 
     async def commit(self, transitions, *, now=None):
-        for change in transitions:
-            object.__setattr__(change, "unless_cancelled", False)
-        return await super().commit(transitions, now=now)
+        blind = [change._replace(unless_cancelled=False) for change in transitions]
+        return await super().commit(blind, now=now)
 
 
 def thousand_races(kind):
