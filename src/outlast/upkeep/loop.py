@@ -25,6 +25,7 @@ class Upkeep:
         self._entropy = entropy
         self._offset_us = clock.now_us() - clock.elapsed_us()
         self._patient_until_us = 0
+        self._seen_us = clock.elapsed_us()  # when the ledger was there last
         self._ticker = Ticker(ledger, clock)
 
     async def run(self) -> None:
@@ -42,7 +43,9 @@ class Upkeep:
         await self.expire(now)
         await self.reap(now)
         next_tick = await self._ticker.tick(now)
-        return min(next_tick, await self.promote(now))
+        pause = min(next_tick, await self.promote(now))
+        self._seen_us = self._clock.elapsed_us()
+        return pause
 
     async def promote(self, now: int | None = None) -> float:
         """Make due jobs runnable; return the seconds until the next one, at most a sweep."""
@@ -105,14 +108,17 @@ class Upkeep:
         return taken
 
     def _is_patient(self) -> bool:
-        """Whether leases are not to be judged by time, because the clock has just jumped.
+        """Whether leases are not to be judged by time, because nobody could renew for a while.
 
-        It was set, or the machine slept: every lease looks over, so the living get the time of one
-        to renew theirs. Workers that are known to be dead are not waited for.
+        The clock was set, the machine slept, or the ledger was away: every lease looks over, so the
+        living get the time of one to renew theirs. Who is known to be dead is not waited for.
         """
         elapsed = self._clock.elapsed_us()
         offset = self._clock.now_us() - elapsed
-        if abs(offset - self._offset_us) > HEARTBEAT_US:  # what is less, a lease outlives
+        was_away = elapsed - self._seen_us > HEARTBEAT_US
+        # What is less, a lease outlives.
+        if was_away or abs(offset - self._offset_us) > HEARTBEAT_US:
+            self._seen_us = elapsed
             self._patient_until_us = elapsed + LEASE_US
             self._offset_us = offset
         return elapsed < self._patient_until_us
