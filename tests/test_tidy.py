@@ -28,14 +28,19 @@ SIMULATED = (
 CONNECTIONS = tuple((SOURCE / "outlast/ledger").glob("*/connection.py"))
 # The rooms that use the product as its users do.
 OUTSIDE = (SOURCE / "outlast/cli", TESTING)
-# Started by an installed script, by `python -m`, by a test runner, or by `manage.py`: no import
-# shows it.
+# Started by an installed script, by `python -m`, by a test runner, by `manage.py`, or loaded as the
+# adapter of the library that a user's connection is of: no import shows it.
 ENTRIES = frozenset(
     {
         "outlast",
         "outlast.__main__",
         "outlast.cli",
         "outlast.django.management.commands.outlast_worker",
+        "outlast.ledger.within.apsw",
+        "outlast.ledger.within.asyncpg",
+        "outlast.ledger.within.django",
+        "outlast.ledger.within.psycopg",
+        "outlast.ledger.within.sqlalchemy",
         "outlast.testing.plugin",
     }
 )

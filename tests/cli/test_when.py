@@ -26,7 +26,7 @@ class InPython:
         self._app.configure(Settings.load(ledger=url))
 
     def submit(self, **options):
-        from outlast.sdk.app import TaskHandle
+        from outlast.sdk.task_handle import TaskHandle
 
         with SyncOutlast(self._app) as jobs:
             task = TaskHandle(self._app, self._app.registered("add")).options(**options)

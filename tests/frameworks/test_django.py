@@ -322,6 +322,15 @@ def test_wrong_options_are_told_by_the_check(tmp_path, options, said):
         call_command("check")
 
 
+def test_a_ledger_in_the_projects_own_file_is_refused_by_the_check(tmp_path, monkeypatch):
+    monkeypatch.setitem(connections.settings["default"], "NAME", tmp_path / "a" / ".." / "site.db")
+    with (
+        override_settings(TASKS=backends(tmp_path, ledger=f"sqlite:///{tmp_path}/site.db")),
+        pytest.raises(SystemCheckError, match=r"outlast\.E002[\s\S]*DATABASES\['default'\]"),
+    ):
+        call_command("check")
+
+
 def test_a_project_that_lacks_the_app_is_told_so(tmp_path):
     with (
         modify_settings(INSTALLED_APPS={"remove": "outlast.django"}),

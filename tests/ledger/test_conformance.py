@@ -8,7 +8,7 @@ from outlast.ledger.protocol import Capability
 from outlast.ledger.sqlite import SqliteLedger
 from outlast.testing.exercise import LAWS, exercise_ledger
 
-SHARED = frozenset({Capability.DURABLE, Capability.SHARED})
+SHARED = frozenset({Capability.DURABLE, Capability.SHARED, Capability.TRANSACTIONS})
 STORES = {
     "memory": (lambda _: MemoryLedger(), frozenset()),
     "sqlite": (lambda ask: SqliteLedger(f"{ask('tmp_path')}/law.db"), SHARED),

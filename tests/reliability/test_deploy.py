@@ -12,7 +12,7 @@ from outlast.core.errors import JobFailedError, WaitTimeoutError
 from outlast.core.limits import MINUTE, MISSING_MAX
 from outlast.core.retry import Backoff
 from outlast.core.status import Status
-from outlast.sdk.app import TaskHandle
+from outlast.sdk.task_handle import TaskHandle
 from tests.reliability.rig import SETTLES_S, assert_kept, gate
 from tests.worker.rig import AT_ONCE, assert_told, data_of, has_event, new_app, running
 

@@ -9,8 +9,8 @@ import pytest
 from outlast.api import create
 from outlast.core.errors import UnavailableError
 from outlast.core.job import Filter, Page
-from outlast.sdk.app import TaskHandle
 from outlast.sdk.sync import SyncOutlast
+from outlast.sdk.task_handle import TaskHandle
 from tests.ledger_fixtures import plant
 from tests.worker.rig import Deaf, new_app
 

@@ -20,7 +20,7 @@ async def app(tmp_path):
 
 
 def submit(app, unique=None, **args):
-    from outlast.sdk.app import TaskHandle
+    from outlast.sdk.task_handle import TaskHandle
 
     return TaskHandle(app, app.tasks["sync"]).options(unique=unique).submit(**args)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from outlast.sdk.app import TaskHandle
+from outlast.sdk.task_handle import TaskHandle
 from outlast.testing import testing
 
 STUDIO = Path(__file__).resolve().parents[2] / "examples/studio"

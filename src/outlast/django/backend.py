@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Final
 
 from django.apps import apps
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
+from django.db import connections
 from django.utils.timezone import is_aware, make_aware
 
 from outlast.core.errors import InvalidInputError, NotFoundError
@@ -22,11 +24,11 @@ from outlast.django.framework import (
 from outlast.django.result import instant, result_of
 from outlast.django.runner import find, registered
 from outlast.django.task import OutlastTask
-from outlast.sdk.app import TaskHandle
 from outlast.sdk.settings import Settings
 from outlast.sdk.submission import Options
 from outlast.sdk.task import Task as Registered
 from outlast.sdk.task import policy_of
+from outlast.sdk.task_handle import TaskHandle
 
 _POLICY: Final = frozenset({"retries", "timeout", "deadline"})
 _SETTINGS: Final = frozenset({"ledger", "blobs", "config"})
@@ -147,6 +149,12 @@ def _wrong(settings: Mapping[str, Any], policy: Mapping[str, Any]) -> Iterable[s
         return
     if loaded.ledger == "memory://":
         yield "ledger memory:// can't be shared with a worker; use sqlite:///path or postgresql://…"
+    for name, database in connections.settings.items():
+        # Two copies of SQLite that write to one file in one process destroy it.
+        path = loaded.ledger.removeprefix("sqlite:///")
+        is_sqlite = database["ENGINE"].endswith("sqlite3") and path != loaded.ledger
+        if is_sqlite and Path(path).resolve() == Path(database["NAME"]).resolve():
+            yield f"ledger {loaded.ledger} is DATABASES[{name!r}]: expected a file of its own"
 
 
 def _aware(moment: Any) -> Any:

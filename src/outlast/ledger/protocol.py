@@ -1,8 +1,8 @@
 """The ledger's protocol: small, batched, and without a decision of its own."""
 
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 
 from outlast.core.job import (
     Doc,
@@ -19,6 +19,7 @@ from outlast.core.job import (
     Verdict,
     Want,
 )
+from outlast.ledger.within.connected import Connected
 
 
 class Capability(StrEnum):
@@ -26,6 +27,27 @@ class Capability(StrEnum):
 
     DURABLE = "durable"  # what was acknowledged survives the process and a power cut
     SHARED = "shared"  # several processes may open it at once
+    TRANSACTIONS = "transactions"  # it is a `Host`: jobs come in by a user's own transaction, too
+
+
+class InsertWithin(Protocol):
+    """An insert in the transaction of a user's connection; on one that blocks, waits for nothing.
+
+    Without an open transaction it makes one for itself, where the connection would commit each
+    statement.
+    """
+
+    def __call__(
+        self, connection: Connected, jobs: Sequence[NewJob], *, atomic: bool = False
+    ) -> Coroutine[Any, Any, list[Inserted]]: ...
+
+
+class Host(Protocol):
+    """What a ledger with `Capability.TRANSACTIONS` has besides."""
+
+    async def within(self) -> InsertWithin:
+        """Return the insert for connections to this very database."""
+        ...
 
 
 class Bell(Protocol):

@@ -4,20 +4,18 @@ import json
 import os
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from types import MappingProxyType
-from typing import Any, Generic, Literal, ParamSpec, Self, TypeVar, overload
+from typing import Any, Literal, ParamSpec, Self, TypeVar, overload
 
 from outlast.blobs import Blobs, open_blobs
 from outlast.core.confinement import Env
 from outlast.core.errors import (
     InvalidInputError,
     NotFoundError,
-    TooLargeError,
 )
 from outlast.core.instant import Duration
 from outlast.core.job import Inserted, NewJob
-from outlast.core.limits import NAME_CHARS_MAX, PAYLOAD_INLINE_MAX, ROW_ARGS_MAX
+from outlast.core.limits import NAME_CHARS_MAX, PAYLOAD_INLINE_MAX
 from outlast.core.queue import QueueRules
 from outlast.core.retry import DEFAULT_BACKOFF, NO_RULES, Backoff, Rules
 from outlast.core.unique import Unique
@@ -30,53 +28,14 @@ from outlast.sdk.queues import Rulebook
 from outlast.sdk.refusals import refusal
 from outlast.sdk.schedules import Schedules, said_of
 from outlast.sdk.settings import Settings
-from outlast.sdk.submission import NO_OPTIONS, Options, new_job
+from outlast.sdk.submission import guard_row
 from outlast.sdk.task import Task, policy_of
+from outlast.sdk.task_handle import TaskHandle
 from outlast.sdk.web import Receive, Scope, Send, Web, web_of
 from outlast.system import CLOCK
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
-class TaskHandle(Generic[P, R]):
-    """What `@app.task` gives back: call it like the function, or submit it as a job."""
-
-    def __init__(self, app: "Outlast", task: Task, options: Options = NO_OPTIONS) -> None:
-        self._app = app
-        self.task = task
-        self.chosen = options
-        self.__name__ = task.name
-        self.__doc__ = task.fn.__doc__
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the function itself, without a job."""
-        return self.task.fn(*args, **kwargs)
-
-    def options(self, **options: Any) -> "TaskHandle[P, R]":
-        """Return a copy with the submit options that the fields of `Options` name."""
-        unknown = options.keys() - Options.__dataclass_fields__.keys()
-        if unknown:
-            raise InvalidInputError(
-                f"options: expected {', '.join(Options.__dataclass_fields__)}, "
-                f"got {', '.join(sorted(unknown))}"
-            )
-        return TaskHandle(self._app, self.task, replace(self.chosen, **options))
-
-    async def submit(self, *args: Any, **kwargs: Any) -> Handle:
-        """Store a job durably and return a handle on it.
-
-        Raises InvalidInputError for arguments that don't fit, KeyReusedError, QueueFullError, and
-        DuplicateJobError where the task's or the submit's `unique` says so.
-        """
-        await self._app.rules.fresh(self._app.ledger)
-        job = new_job(
-            self.task,
-            self.task.bind(*args, **kwargs) if args else kwargs,
-            self.chosen,
-            max_depth=self._app.rules.of(self.chosen.queue or self.task.queue).admits,
-        )
-        return await self._app.submit(job)
 
 
 class Outlast:
@@ -335,7 +294,7 @@ class Outlast:
         for job in large:
             if job.sole is not None and job.sole.on == "replace":
                 # They may end in another job's row, and a file goes with the job it was made for.
-                _guard_row(job)
+                guard_row(job, "that replace others")
                 continue
             job.args = await self.blobs.shelve(job.id, job.args)
         inserted = await self.ledger.insert(jobs, atomic=atomic)
@@ -372,13 +331,3 @@ class Outlast:
                 f"task {name!r:.80}: expected one of {', '.join(sorted(self._tasks)) or 'none'}"
             )
         return self._tasks[name]
-
-
-def _guard_row(job: NewJob) -> None:
-    size = len(job.args.encode())
-    if size > ROW_ARGS_MAX:
-        raise TooLargeError(
-            f"task {job.task}: arguments that replace others have at most {ROW_ARGS_MAX} bytes, "
-            f"got {size}",
-            hint="store the data elsewhere and pass where it lies",
-        )

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
-from outlast.core.errors import InvalidInputError
+from outlast.core.errors import InvalidInputError, TooLargeError
 from outlast.core.instant import Duration, duration_us, from_rfc3339
 from outlast.core.job import NewJob
 from outlast.core.limits import (
@@ -19,6 +19,7 @@ from outlast.core.limits import (
     NOTIFY_MAX,
     PRIORITY_MAX,
     PRIORITY_MIN,
+    ROW_ARGS_MAX,
     TAGS_MAX,
 )
 from outlast.core.unique import Sole, Unique
@@ -186,6 +187,16 @@ def check_key(key: str | None) -> None:
         raise InvalidInputError(f"{fault['path']}: {fault['message']}", errors=problems.found)
 
 
+def guard_row(job: NewJob, which: str) -> None:
+    """Refuse arguments that are too large for a row, of a job that may have no file."""
+    size = len(job.args.encode())
+    if size > ROW_ARGS_MAX:
+        raise TooLargeError(
+            f"task {job.task}: arguments {which} have at most {ROW_ARGS_MAX} bytes, got {size}",
+            hint="store the data elsewhere and pass where it lies",
+        )
+
+
 def _times(options: Options, problems: Problems) -> dict[str, int | None]:
     if options.delay is not None and options.run_at is not None:
         problems.say("run_at", "expected one of delay and run_at, got both")
@@ -253,4 +264,4 @@ def _fingerprint(task: str, args: str, options: Options) -> str:
     return sha256(text.encode()).hexdigest()
 
 
-__all__ = ["NO_OPTIONS", "Options", "Problems", "check_key", "new_job"]
+__all__ = ["NO_OPTIONS", "Options", "Problems", "check_key", "guard_row", "new_job"]

@@ -10,15 +10,17 @@ from collections.abc import (
     Iterable,
     Iterator,
     Mapping,
+    Sequence,
 )
 from threading import Lock, Thread
 from typing import Any, Protocol, Self, TypeVar
 
-from outlast.core.errors import OutlastError
+from outlast.core.errors import InvalidInputError, OutlastError
 from outlast.core.job import Event
-from outlast.sdk.app import Outlast, TaskHandle
+from outlast.sdk.app import Outlast
 from outlast.sdk.client import Client, RemoteHandle
 from outlast.sdk.handle import Handle, JobStatus
+from outlast.sdk.task_handle import TaskHandle, batches, sole_of
 
 T = TypeVar("T")
 
@@ -129,8 +131,39 @@ class SyncOutlast(_Background):
         return await self._app.open()
 
     def submit(self, task: TaskHandle[Any, Any], *args: Any, **kwargs: Any) -> "SyncHandle":
-        """Store a job durably and return a handle on it."""
-        return SyncHandle(self, self.wait(task.submit(*args, **kwargs)))
+        """Store a job durably and return a handle on it; see `TaskHandle.submit`."""
+        if task.connection is None:
+            return SyncHandle(self, self.wait(task.submit(*args, **kwargs)))
+        called = task.task.bind(*args, **kwargs) if args else kwargs
+        return SyncHandle(self, sole_of(self._submit(task, [called], atomic=False)))
+
+    def submit_batch(
+        self,
+        task: TaskHandle[Any, Any],
+        calls: Iterable[Mapping[str, Any]],
+        *,
+        atomic: bool = False,
+    ) -> list["SyncHandle | OutlastError"]:
+        """Submit a job for each of these arguments; see `TaskHandle.submit_batch`."""
+        made = [
+            one
+            for some in batches(calls, atomic=atomic)
+            for one in self._submit(task, some, atomic=atomic)
+        ]
+        return [one if isinstance(one, OutlastError) else SyncHandle(self, one) for one in made]
+
+    def _submit(
+        self, task: TaskHandle[Any, Any], calls: Sequence[Mapping[str, Any]], *, atomic: bool
+    ) -> list[Handle | OutlastError]:
+        """Let what belongs to the app run on its loop, and the insert where the connection is."""
+        theirs = task.connection
+        if theirs is not None and theirs.is_async:
+            raise InvalidInputError(
+                "within: expected a connection that blocks, got one that belongs to an event loop",
+                hint="there, use `await task.within(connection).submit(…)`",
+            )
+        rest = self.wait(task.prepared(calls, atomic=atomic))
+        return self.wait(rest) if theirs is None else _run_here(rest)
 
     def handle(self, job_id: str) -> "SyncHandle":
         """Return a handle on a job submitted earlier."""
@@ -222,6 +255,18 @@ class SyncHandle:
     def change(self, /, **changes: Any) -> None:
         """Change a job that has not started; see `Handle.change`."""
         self._jobs.wait(self._handle.change(**changes))
+
+
+def _run_here(work: Coroutine[Any, Any, T]) -> T:
+    """Run, on this thread, a coroutine that waits for nothing."""
+    try:
+        work.send(None)
+    except StopIteration as done:
+        result: T = done.value
+        return result
+    finally:
+        work.close()
+    raise RuntimeError("a connection that blocks has waited for an event loop")
 
 
 async def _next(source: AsyncIterator[T]) -> T | None:

@@ -17,8 +17,9 @@ from outlast.core.job import JobRecord, Transition
 from outlast.core.limits import SECOND
 from outlast.core.schedule import KIND, from_doc
 from outlast.core.status import UNSTARTED, Status
-from outlast.sdk.app import Outlast, TaskHandle
+from outlast.sdk.app import Outlast
 from outlast.sdk.capture import captured
+from outlast.sdk.task_handle import TaskHandle
 from outlast.system import new_id
 from outlast.testing.faults import Fault
 from outlast.testing.hands import TestLedger, Worker, at_once

@@ -8,7 +8,7 @@ from pydantic_core import from_json
 from outlast.core.errors import InvalidInputError
 from outlast.core.job import JobRecord, Transition
 from outlast.core.status import Status
-from outlast.sdk.app import TaskHandle
+from outlast.sdk.task_handle import TaskHandle
 
 _BY_NAME: Final = frozenset({"step", "artifact", "resume", "remember"})
 _KINDS: Final = _BY_NAME | {"start", "progress", "log", "retry", "fail", "complete"}

@@ -13,9 +13,9 @@ from outlast.core.instant import to_rfc3339
 from outlast.core.job import Event, JobRecord, NewJob
 from outlast.core.payload import moved
 from outlast.core.status import Status
-from outlast.sdk.app import TaskHandle
 from outlast.sdk.submission import NO_OPTIONS, Options, new_job
 from outlast.sdk.task import Task
+from outlast.sdk.task_handle import TaskHandle
 
 _FIELDS: Final = {
     name: {

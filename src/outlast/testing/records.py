@@ -4,9 +4,10 @@ from typing import Any
 
 from outlast.blobs.local import LocalStore
 from outlast.core.errors import NotFoundError
-from outlast.sdk.app import Outlast, TaskHandle
+from outlast.sdk.app import Outlast
 from outlast.sdk.handle import Handle
 from outlast.sdk.sync import SyncHandle
+from outlast.sdk.task_handle import TaskHandle
 from outlast.testing.hands import TestLedger, at_once
 from outlast.testing.look import JobView, Wanted, missed, plain_job
 

@@ -5,8 +5,8 @@ from collections.abc import Coroutine
 from typing import Any, Self, TypeVar
 
 from outlast.core.instant import Duration
-from outlast.sdk.app import TaskHandle
 from outlast.sdk.handle import Handle
+from outlast.sdk.task_handle import TaskHandle
 from outlast.testing.bench import Testing
 from outlast.testing.records import AnyJob
 

@@ -27,3 +27,13 @@ def numbered(statement: str) -> tuple[str, tuple[str, ...]]:
 
     text = _VALUE.sub(number, statement)
     return text, tuple(names)
+
+
+@lru_cache(maxsize=1_024)
+def named(statement: str) -> str:
+    """Return a statement with its values as most drivers name them.
+
+    >>> named("number % 2 = :rest::bigint")
+    'number %% 2 = %(rest)s::bigint'
+    """
+    return _VALUE.sub(r"%(\1)s", statement.replace("%", "%%"))

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, TypeVar
+from functools import partial
+from typing import Any, Final, TypeVar
 
 from outlast.core.errors import UnavailableError
 from outlast.core.job import (
@@ -28,7 +29,8 @@ from outlast.ledger.postgres.bell import NotifyBell
 from outlast.ledger.postgres.claim import claim
 from outlast.ledger.postgres.connection import Session
 from outlast.ledger.postgres.pool import Pool
-from outlast.ledger.protocol import Capability
+from outlast.ledger.postgres.within import identity_of, insert_within
+from outlast.ledger.protocol import Capability, InsertWithin
 from outlast.system import CLOCK, ENTROPY, new_id
 
 T = TypeVar("T")
@@ -67,7 +69,7 @@ class PostgresLedger:
     An answer means that the job is on the server's disk. The server's clock judges what is due.
     """
 
-    capabilities = frozenset({Capability.DURABLE, Capability.SHARED})
+    capabilities = frozenset({Capability.DURABLE, Capability.SHARED, Capability.TRANSACTIONS})
 
     def __init__(self, url: str, *, clock: Clock = CLOCK, entropy: Entropy = ENTROPY) -> None:
         self._address = Address.read(url)
@@ -76,6 +78,7 @@ class PostgresLedger:
         self._lines: dict[asyncio.AbstractEventLoop, _Lines] = {}
         self._bell = NotifyBell(self._address, new_id(clock, entropy), self._run)
         self._closed = False
+        self._identity: tuple[Any, ...] | None = None
 
     @property
     def address(self) -> Address:
@@ -114,6 +117,11 @@ class PostgresLedger:
         if any(made.outcome in {"created", "replaced"} for made in outcomes):
             self._bell.ring()
         return outcomes
+
+    async def within(self) -> InsertWithin:
+        if self._identity is None:
+            self._identity = await self._run(identity_of)
+        return partial(insert_within, place=self._address.place, identity=self._identity)
 
     async def claim(self, want: Want, *, now: int | None = None) -> Leases:
         leases = await self._run(lambda db: claim(db, want, now))

@@ -125,6 +125,29 @@ def all_or_none(db: apsw.Connection) -> Iterator[Callable[[], None]]:
     db.execute("RELEASE part")
 
 
+@contextmanager
+def in_theirs(db: apsw.Connection) -> Iterator[bool]:
+    """Do what is inside in the open transaction, as a whole; in one of its own where none is open.
+
+    Gives whether it is one of its own.
+    """
+    is_own = not db.in_transaction
+    tracer, db.row_trace = db.row_trace, None
+    try:
+        if is_own:
+            begin(db, writes=True)
+        with db:
+            yield is_own
+        if is_own:
+            commit(db)
+    except BaseException:
+        if is_own:
+            roll_back(db)
+        raise
+    finally:
+        db.row_trace = tracer
+
+
 def schema_version(db: apsw.Connection) -> int:
     """Return the version that the last migration left."""
     return int(sole(db, "PRAGMA user_version")[0])

@@ -21,7 +21,7 @@ from outlast.core.job import (
     Want,
 )
 from outlast.core.ports import Clock
-from outlast.ledger.protocol import Capability
+from outlast.ledger.protocol import Capability, InsertWithin
 from outlast.ledger.sqlite import insert, read, write
 from outlast.ledger.sqlite.bell import SocketBell
 from outlast.ledger.sqlite.claim import claim
@@ -29,6 +29,8 @@ from outlast.ledger.sqlite.connection import schema_version, set_schema_version,
 from outlast.ledger.sqlite.lane import Lane
 from outlast.ledger.sqlite.reserve import Reserve
 from outlast.ledger.sqlite.statements import migrations
+from outlast.ledger.sqlite.within import within
+from outlast.ledger.within import Connected
 from outlast.system import CLOCK, new_id
 
 
@@ -39,10 +41,11 @@ class SqliteLedger:
     survives a power cut. Another thread reads, so that reading never waits for a disk.
     """
 
-    capabilities = frozenset({Capability.DURABLE, Capability.SHARED})
+    capabilities = frozenset({Capability.DURABLE, Capability.SHARED, Capability.TRANSACTIONS})
 
     def __init__(self, path: str, *, clock: Clock = CLOCK) -> None:
         self._path = path
+        self._clock = clock
         self._bell = SocketBell(path, new_id)
         self._reserve = Reserve(path)
         try:
@@ -88,6 +91,16 @@ class SqliteLedger:
         if any(outcome.outcome == "created" for outcome in outcomes):
             self._reserve.guard()
         return outcomes
+
+    async def within(self) -> InsertWithin:
+        return self._insert_within
+
+    async def _insert_within(
+        self, connection: Connected, jobs: Sequence[NewJob], *, atomic: bool = False
+    ) -> list[Inserted]:
+        work = self._insert_all if atomic else self._insert
+        with within(connection, self._path, self._bell.ring) as db:
+            return work(db, jobs, self._clock.now_us())
 
     async def claim(self, want: Want, *, now: int | None = None) -> Leases:
         return await self._writer.run(
@@ -166,8 +179,10 @@ class SqliteLedger:
     async def migrate(self) -> int:
         """Apply the migrations that the file lacks, each in one transaction; return its version."""
         newest = max(number for number, _ in migrations())
-        while (version := await self._writer.run(_migrate_one)) < newest:
-            pass
+        # Whoever finds nothing to do takes no write lock: it may be the caller's own connection's.
+        version = await self._reader.run(lambda db, _: schema_version(db))
+        while version < newest:
+            version = await self._writer.run(_migrate_one)
         if version > newest:
             raise UnavailableError(
                 f"the ledger {self._path} has schema {version}, made by a newer Outlast: "
