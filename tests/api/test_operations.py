@@ -93,6 +93,7 @@ async def test_a_waiting_job_is_changed_and_a_running_one_is_not(api, app):
     assert {name: changed[name] for name in change} == change
     later = await api.patch(f"/v1/jobs/{job_id}", json={"run_at": "2999-01-01T00:00:00Z"})
     assert later.json()["status"] == "scheduled"
+    assert later.json()["run_at"] == "2999-01-01T00:00:00.000000Z"
     now = await api.patch(f"/v1/jobs/{job_id}", json={"run_at": "2000-01-01T00:00:00Z"})
     assert now.json()["status"] == "pending"
     wrong = await api.patch(f"/v1/jobs/{job_id}", json={"priority": 999, "colour": 1})

@@ -6,7 +6,7 @@ import test_laws as laws
 from outlast.core.errors import OutlastError
 from outlast.ledger.sqlite import write
 from outlast.ledger.sqlite.statements import sql
-from outlast.testing import commit_laws, lease_laws, quota_laws, record_laws, sole_laws
+from outlast.testing import commit_laws, lease_laws, quota_laws, record_laws, sole_laws, submit_laws
 from tests.ledger_fixtures import plant
 
 MUTANTS = {
@@ -84,6 +84,10 @@ MUTANTS = {
     "tombstones for ever": (
         "prune_docs", "lease_until <= :now", "lease_until <= :now AND 0",
         record_laws.test_tombstones_and_uploads_go_when_their_time_is_over,
+    ),
+    "an instant that drifts": (
+        "transition", "coalesce(:run_at, :now + :delay_us,", "coalesce(:now + :delay_us, :run_at,",
+        submit_laws.test_a_job_that_is_moved_to_an_instant_runs_then_whenever_that_was_said,
     ),
     "an event without its number": (
         "transition", "seq = seq + (:event <> '')", "seq = seq + 2",

@@ -251,6 +251,7 @@ class Transition(NamedTuple):
     args: str | None = None
     cursor: str | None = None
     discard: bool = False
+    run_at_us: int | None = None  # the job's run_at itself, instead of a delay
 
 
 class Verdict(NamedTuple):

@@ -271,11 +271,16 @@ def redriven(job_id: str, status: Status, *, args: str | None = None) -> Transit
     )
 
 
-def moved(change: Transition, delay_us: int) -> Transition:
-    """Let an unstarted job run after a delay: the event is the one that this arrow always has."""
+def moved(change: Transition, delay_us: int, run_at_us: int | None = None) -> Transition:
+    """Let an unstarted job run after a delay, or at an instant that is as far away.
+
+    The event is the one that this arrow always has.
+    """
     if delay_us:
         event = "changed" if change.source is Status.SCHEDULED else "scheduled"
-        return change._replace(target=Status.SCHEDULED, delay_us=delay_us, event=event)
+        return change._replace(
+            target=Status.SCHEDULED, event=event, delay_us=delay_us, run_at_us=run_at_us
+        )
     event = "due" if change.source is Status.SCHEDULED else "changed"
     return change._replace(target=Status.PENDING, event=event)
 

@@ -45,6 +45,7 @@ def values_of(change: Transition) -> dict[str, Any]:
         "lost": change.lost,
         "rerun": change.rerun,
         "delay_us": change.delay_us if change.target in _BACK else None,
+        "run_at": change.run_at_us,
         "ends": change.target in TERMINAL,
         "cancel": change.cancel,
         "discard": change.discard,

@@ -87,7 +87,7 @@ def changed(row: JobRecord, change: Transition, now: int) -> JobRecord:
         artifacts=_with_artifact(row.artifacts, change.artifact),
     )
     if change.target in _BACK:
-        after = replace(after, run_at=now + change.delay_us)
+        after = replace(after, run_at=_either(change.run_at_us, now + change.delay_us))
     if change.target is not None and change.target.terminal:
         after = replace(after, finished_at=now)
     if status is not Status.PROCESSING:

@@ -38,7 +38,7 @@ async def change(ledger: Ledger, job_id: str, given: Mapping[str, Any]) -> None:
             raise ConflictError(f"job {job_id} can't be changed: it is {job.status}")
         new = blank._replace(source=job.status, data=to_json(said).decode())
         if "run_at" in given:
-            new = transition.moved(new, max(0, (run_at or 0) - await ledger.now()))
+            new = transition.moved(new, max(0, (run_at or 0) - await ledger.now()), run_at)
         (verdict,) = await ledger.commit([new])
         if verdict.accepted:
             return

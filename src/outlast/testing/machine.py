@@ -316,7 +316,13 @@ class Differential(RuleBasedStateMachine):
                     record.id, record.status, None, None, "changed", queue="q2", priority=1
                 ),
                 "s": Transition(
-                    record.id, Status.PENDING, None, Status.SCHEDULED, "scheduled", delay_us=1_000
+                    record.id,
+                    Status.PENDING,
+                    None,
+                    Status.SCHEDULED,
+                    "scheduled",
+                    delay_us=1_000,
+                    run_at_us=self.now + 500 if numbers[0] % 2 else None,
                 ),
             }[kind]
             if change is not None and not (kind == "q" and record.status.terminal):

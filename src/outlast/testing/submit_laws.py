@@ -4,11 +4,13 @@
 import asyncio
 import json
 
-from outlast.core.job import Filter
+from outlast.core import transition as tr
+from outlast.core.job import Filter, Transition
 from outlast.core.status import Status
 from outlast.ledger.protocol import Ledger
 from outlast.testing.scene import (
     NOW,
+    apply,
     claim,
     held,
     hire,
@@ -233,3 +235,15 @@ async def test_a_repeated_id_is_a_duplicate_although_its_queue_is_full_by_now(
 
     assert (again.outcome, again.at_us) == ("duplicate", NOW)
     assert new.outcome == "full"
+
+
+async def test_a_job_that_is_moved_to_an_instant_runs_then_whenever_that_was_said(
+    ledger: Ledger,
+) -> None:
+    await submit(ledger, job(1), job(2, delay_us=5))
+    states = zip(job_ids(1, 2), (Status.PENDING, Status.SCHEDULED), strict=True)
+    changes = (Transition(id_, state, None, None, "changed") for id_, state in states)
+
+    await apply(ledger, *(tr.moved(change, 70, NOW + 70) for change in changes), now=NOW + 3)
+
+    assert [(await row(ledger, n)).run_at for n in (1, 2)] == [NOW + 70, NOW + 70]

@@ -7,7 +7,7 @@ changed AS (
     attempt = coalesce(c.attempt, job.attempt),
     lost = coalesce(c.lost, job.lost),
     run = run + c.rerun::integer,
-    run_at = coalesce(now + c.delay_us, run_at),
+    run_at = coalesce(c.run_at, now + c.delay_us, job.run_at),
     holder = CASE WHEN c.target = 'processing' THEN holder END,
     finished_at = CASE WHEN c.rerun THEN NULL WHEN c.ends THEN now ELSE finished_at END,
     started_at = CASE WHEN c.rerun THEN NULL ELSE started_at END,
@@ -35,13 +35,14 @@ changed AS (
               :ends::boolean[], :cancel::boolean[], :discard::boolean[], :result::text[],
               :progress::text[], :error::text[], :priority::integer[], :queue::text[],
               :max_attempts::integer[], :args::text[], :cursor::text[], :artifact::text[],
-              :unless_cancelled::boolean[], :when::text[], :data::text[], :place::integer[])
+              :unless_cancelled::boolean[], :when::text[], :run_at::bigint[], :data::text[],
+              :place::integer[])
        AS c (id, event, source, token, target, attempt, lost, rerun, delay_us, ends, cancel, discard,
              result, progress, error, priority, queue, max_attempts, args, cursor, artifact,
-             unless_cancelled, moment, data, place), clock
+             unless_cancelled, moment, run_at, data, place), clock
   WHERE job.id = c.id AND job.status = c.source AND (c.token IS NULL OR job.token = c.token)
     AND NOT (c.unless_cancelled AND cancel_requested_at IS NOT NULL)
-    AND (c.moment IS NULL OR now >= CASE c.moment WHEN 'run_at' THEN run_at
+    AND (c.moment IS NULL OR now >= CASE c.moment WHEN 'run_at' THEN job.run_at
                                                   WHEN 'expires_at' THEN expires_at ELSE deadline_at END)
   RETURNING job.number, job.seq, c.event, c.data, c.place, now
 ), told AS (

@@ -5,7 +5,7 @@ UPDATE job SET
   attempt = coalesce(:attempt, attempt),
   lost = coalesce(:lost, lost),
   run = run + :rerun,
-  run_at = coalesce(:now + :delay_us, run_at),
+  run_at = coalesce(:run_at, :now + :delay_us, run_at),
   holder = CASE WHEN :target = 'processing' THEN holder END,
   finished_at = CASE WHEN :rerun THEN NULL WHEN :ends THEN :now ELSE finished_at END,
   started_at = CASE WHEN :rerun THEN NULL ELSE started_at END,
