@@ -118,6 +118,30 @@ async def test_a_key_that_came_meanwhile_is_never_two_jobs(app, theirs):
     assert (await task.within(theirs).submit(a=1, b=2)).duplicate
 
 
+async def waits(connection):
+    """Return when somebody waits for what this transaction decides."""
+    async with asyncio.timeout(20):
+        while not await connection.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+            continue
+
+
+@pytest.mark.parametrize("is_kept", [True, False], ids=["commit", "rollback"])
+@pytest.mark.parametrize("name", ["add", "alone"])
+async def test_who_means_the_same_waits_for_the_end_of_the_transaction(app, theirs, name, is_kept):
+    task, args = app.task_of[name], {"a": 1} if name == "alone" else {"a": 1, "b": 2}
+    task = task if name == "alone" else task.options(key="k")
+    transaction = theirs.transaction()
+    await transaction.start()
+    inside = await task.within(theirs).submit(**args)
+    asked = asyncio.create_task(task.submit(**args))
+    await waits(theirs)
+
+    await (transaction.commit() if is_kept else transaction.rollback())
+    outside = await asked
+
+    assert (outside.id == inside.id, outside.duplicate) == (is_kept, is_kept)
+
+
 async def test_another_database_is_refused_before_anything_is_written(app, database, postgres):
     elsewhere = await asyncpg.connect(database)
     async with elsewhere.transaction():
