@@ -19,6 +19,7 @@ from outlast.system import CLOCK, ENTROPY, new_id
 from outlast.testing.postgres import private_postgres
 from outlast.upkeep import loop
 from outlast.upkeep.loop import Upkeep
+from tests.postgres import PLAIN
 from tests.reliability.network import network
 
 RESTARTS = int(os.environ.get("OUTLAST_RESTARTS", "4"))
@@ -78,7 +79,7 @@ async def work(ledger, until):
 @pytest.mark.fault("F27")
 async def test_restarts_in_the_middle_of_everything_lose_and_double_nothing():
     with private_postgres() as server:
-        url = server.create("restarts")
+        url = server.create("restarts") + PLAIN
         async with ledgers(url, url) as (client, worker):
             over, acked = asyncio.Event(), []
 

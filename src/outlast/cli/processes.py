@@ -15,7 +15,7 @@ from typing import Any
 from outlast.blobs import open_blobs
 from outlast.core.errors import InvalidInputError, OutlastError
 from outlast.core.retention import Retention
-from outlast.ledger import open_ledger, shown
+from outlast.ledger import open_ledger, shown, watch_sessions
 from outlast.ledger.sqlite.bell import meeting_place, private_folder
 from outlast.sdk.settings import Settings, placed
 from outlast.system import CLOCK, ENTROPY, new_id
@@ -72,6 +72,13 @@ async def _run(
     watch = DeathWatch(folder, new_id(), ledger)
     watch.hold()
 
+    sessions = watch_sessions(settings.ledger, new_id(), lambda dead: ledger.extend(dead, 0))
+
+    def list_holders(holders: list[str]) -> None:
+        watch.list_holders(holders)
+        if sessions is not None:
+            sessions.list_holders(holders)
+
     async def bury(holder: str) -> None:
         kill_marked([holder])  # what it had started must not act for a job that runs elsewhere
         await upkeep.reap()
@@ -80,7 +87,7 @@ async def _run(
         ledger,
         _children(reference, settings, api=api, worker=worker, reload=reload),
         mark=MARK,
-        on_change=watch.list_holders,
+        on_change=list_holders,
         after_death=bury,
         grace_s=settings.grace,
         awaits_change=reload,
@@ -94,6 +101,8 @@ async def _run(
         asyncio.create_task(_for_ever(watch.run)),
         asyncio.create_task(_announce(ledger, supervisor, settings, ready, api=api, worker=worker)),
     ]
+    if sessions is not None:
+        background.append(asyncio.create_task(sessions.run()))
     if reload:
         background.append(asyncio.create_task(_reload(reference, supervisor)))
     try:
@@ -103,6 +112,8 @@ async def _run(
             task.cancel()
         await asyncio.gather(*background, return_exceptions=True)
         watch.let_go()
+        if sessions is not None:
+            await sessions.let_go()
         await ledger.close()
 
 

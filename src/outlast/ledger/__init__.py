@@ -1,10 +1,13 @@
 """Status tracking: the ledger is the truth, and everything else is a hint."""
 
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
+
 from outlast.core.errors import CapabilityError, InvalidInputError
 from outlast.ledger.postgres.address import SCHEMES, Address
 from outlast.ledger.protocol import Bell, Capability, Ledger
 
-__all__ = ["Bell", "Capability", "Ledger", "open_ledger", "shown"]
+__all__ = ["Bell", "Capability", "Ledger", "Sessions", "open_ledger", "shown", "watch_sessions"]
 
 
 def shown(url: str) -> str:
@@ -14,6 +17,33 @@ def shown(url: str) -> str:
     ('postgresql://ann@db.test/jobs', 'sqlite:///outlast.db')
     """
     return Address.read(url).place if url.startswith(SCHEMES) else url
+
+
+class Sessions(Protocol):
+    """Death hints between machines, where a ledger has them."""
+
+    def list_holders(self, holders: list[str]) -> None:
+        """Note whose leases die with this process."""
+        ...
+
+    async def run(self) -> None:
+        """Hold this process's lock and look at the others', for ever."""
+        ...
+
+    async def let_go(self) -> None:
+        """Leave in good order."""
+        ...
+
+
+def watch_sessions(
+    url: str, name: str, bury: Callable[[Sequence[str]], Awaitable[object]]
+) -> Sessions | None:
+    """Return who watches over supervisors on all machines; None: all of them are on this one."""
+    if not url.startswith(SCHEMES):
+        return None
+    from outlast.ledger.postgres.watch import SessionWatch  # noqa: PLC0415 - only the driver in use
+
+    return SessionWatch(Address.read(url), name, bury)
 
 
 def open_ledger(url: str) -> Ledger:

@@ -1,0 +1,1 @@
+DELETE FROM outlast.doc WHERE kind = 'supervisor' AND key = :name
