@@ -28,6 +28,7 @@ class Entry:
 
 ROSTER = (
     Entry("outlast", "sqlite"),
+    Entry("outlast", "postgresql"),
     Entry("celery", "redis"),
     Entry("dramatiq", "redis"),
     Entry("rq", "redis"),
