@@ -3,17 +3,19 @@
 import asyncio
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import Final
+from typing import Any, Final
 
 import click
 
+from outlast.cli import move
 from outlast.cli.backend import must_exist
 from outlast.cli.checks import Check, of_blobs, of_disks, of_history, of_ledger, of_program
 from outlast.cli.keys import with_ledger
 from outlast.cli.options import options
 from outlast.cli.output import show_json, show_table
-from outlast.core.errors import OutlastError, UnavailableError
+from outlast.core.errors import InvalidInputError, OutlastError, UnavailableError
 from outlast.core.instant import duration_us
+from outlast.core.limits import SECOND
 from outlast.ledger import Ledger, open_ledger
 from outlast.sdk.settings import Settings
 from outlast.system import CLOCK
@@ -22,14 +24,58 @@ _MAX_WAIT: Final = "15m"
 
 
 @click.command()
-@with_ledger(make=True)
-async def migrate(ledger: Ledger, as_json: bool) -> None:
+@click.option("--from", "from_", metavar="URL", help="Move this ledger, to where --to says.")
+@click.option("--to", metavar="URL", help="The new place of the ledger; nothing may be there.")
+@click.option(
+    "--drain",
+    default="60s",
+    show_default=True,
+    metavar="DURATION",
+    help="How long running jobs may take to end before they are given back.",
+)
+@click.option("--dry-run", is_flag=True, help="Only say what would be moved.")
+@click.option("--abort", is_flag=True, help="Take an unfinished move of --from back.")
+@options("ledger", "config", "json")
+def migrate(
+    from_: str | None,
+    to: str | None,
+    drain: str,
+    dry_run: bool,
+    abort: bool,
+    **given: Any,
+) -> None:
     r"""Bring the ledger's schema up to this release; makes the ledger if there is none.
+
+    With --from and --to, move a ledger that is in use: history is copied while everything goes on,
+    then running jobs may end, and for the rest nothing is written for a moment. Killed at any
+    point, it goes on when it is run again.
 
     \b
     outlast migrate --ledger sqlite:///outlast.db
     outlast migrate --ledger postgresql://user@host/database
+    outlast migrate --from sqlite:///outlast.db --to postgresql://user@host/database
+    outlast migrate --from sqlite:///outlast.db --abort
     """
+    as_json = given["as_json"]
+    if from_ is None and (to is not None or abort or dry_run):
+        raise InvalidInputError("--from: expected the ledger to move, got none")
+    if from_ is None:
+        _schema(**given)
+    elif given["ledger"] is not None:
+        raise InvalidInputError("--ledger: can't be given together with --from")
+    elif abort:
+        if to is not None or dry_run:
+            raise InvalidInputError("--abort: takes --from and nothing else")
+        asyncio.run(move.take_back(from_, as_json=as_json))
+    elif to is None:
+        raise InvalidInputError("--to: expected the new place of the ledger, got none")
+    else:
+        drain_s = duration_us(drain, field="--drain") / SECOND
+        asyncio.run(move.move(from_, to, drain_s=drain_s, dry=dry_run, as_json=as_json))
+
+
+@with_ledger(make=True)
+async def _schema(ledger: Ledger, as_json: bool) -> None:
     version = await ledger.migrate()
     show_json({"schema": version}) if as_json else print(f"schema {version}")
 

@@ -20,7 +20,8 @@
     ├── CapabilityError        this store or broker can't do that
     ├── LeaseLostError         the worker no longer holds the job
     ├── UnavailableError       the ledger or broker can't be reached now
-    │   └── StorageFullError       no room is left on the disk of the ledger or the blobs
+    │   ├── StorageFullError       no room is left on the disk of the ledger or the blobs
+    │   └── MovedError             the ledger is, or is being taken, somewhere else
     ├── DriftError             stored history does not match the code that replays it
     ├── CorruptError           stored bytes are not what was written
     ├── CrashedError           the job's own process died without an answer
@@ -187,6 +188,12 @@ class StorageFullError(UnavailableError):
 
     code = "storage-full"
     http_status = 507
+
+
+class MovedError(UnavailableError):
+    """The ledger is being moved, or has moved, to `facts["destination"]`."""
+
+    code = "moved"
 
 
 class DriftError(OutlastError):

@@ -3,8 +3,8 @@
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
-from outlast.core.errors import CapabilityError, InvalidInputError
-from outlast.ledger.postgres.address import SCHEMES, Address
+from outlast.core.errors import InvalidInputError
+from outlast.ledger.postgres.address import SCHEMES, Address, needs_driver
 from outlast.ledger.protocol import Bell, Capability, Ledger
 
 __all__ = ["Bell", "Capability", "Ledger", "Sessions", "open_ledger", "shown", "watch_sessions"]
@@ -57,13 +57,9 @@ def open_ledger(url: str) -> Ledger:
 
         return SqliteLedger(url.removeprefix("sqlite:///"))
     if url.startswith(SCHEMES):
-        try:
+        with needs_driver():
             from outlast.ledger.postgres.store import PostgresLedger  # noqa: PLC0415 - as above
-        except ImportError as error:
-            raise CapabilityError(
-                "ledger: PostgreSQL needs a driver that is not installed",
-                hint='pip install "outlast[postgres]"',
-            ) from error
+
         return PostgresLedger(url)
     if url == "memory://":
         from outlast.ledger.memory import MemoryLedger  # noqa: PLC0415 - as above

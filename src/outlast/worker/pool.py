@@ -10,7 +10,7 @@ from typing import Any
 
 from outlast.blobs.box import Blobs
 from outlast.core import transition
-from outlast.core.errors import UnavailableError
+from outlast.core.errors import MovedError, UnavailableError
 from outlast.core.job import Filter, Lease, Leases, Page, Transition, Want, lease_of
 from outlast.core.limits import MILLISECOND, PAGE_MAX, SECOND, SWEEP_US
 from outlast.core.ports import Clock, Entropy
@@ -185,6 +185,8 @@ class Pool:
             known = {(lease.id, lease.token) for lease in leases}
             try:
                 held = await self._ledger.find(where, Page(limit=PAGE_MAX))
+            except MovedError:
+                return  # nobody holds anything here, or at the new place, under this name
             except UnavailableError:
                 await asyncio.sleep(_SWEEP_S)
                 continue

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
-from outlast.core.errors import UnavailableError
+from outlast.core.errors import MovedError, UnavailableError
 from outlast.core.limits import HEARTBEAT_US, LEASE_US, SECOND
 from outlast.ledger.protocol import Ledger
 from outlast.system import new_id
@@ -98,9 +98,13 @@ class Supervisor:
         self._stopping = asyncio.Event()
         self._renewed = asyncio.Event()
         self._failed: list[int] = []
+        self._moved: MovedError | None = None
 
     async def run(self) -> int:
-        """Run until `stop`; return 0, or the exit code of a child that could not even start."""
+        """Run until `stop`; return 0, or the exit code of a child that could not even start.
+
+        Raises MovedError when the ledger has moved away.
+        """
         keepers = [asyncio.create_task(self._keep(child)) for child in self._children]
         heart = asyncio.create_task(self._heartbeat())
         try:
@@ -108,6 +112,8 @@ class Supervisor:
         finally:
             heart.cancel()
             await asyncio.gather(heart, return_exceptions=True)
+        if self._moved is not None:
+            raise self._moved
         return self._failed[0] if self._failed else 0
 
     @property
@@ -207,6 +213,12 @@ class Supervisor:
                 lost = set(await self._ledger.extend([c.holder for c in living], self._lease_us))
                 # One that still starts, or has just left, has no record: it holds nothing.
                 known = {doc.key for doc in await self._ledger.docs("worker")} if lost else set()
+            except MovedError as error:
+                if error.facts["moved"]:
+                    self._moved = error
+                    self.stop()
+                    return
+                continue  # a move begins when nothing runs here, and may be taken back
             except UnavailableError:
                 continue  # tried again at the next beat; the lease outlives two lost ones
             for child in living:

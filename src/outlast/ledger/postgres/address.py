@@ -1,10 +1,12 @@
 """Where the database is: a URL as PostgreSQL's own tools take it, and what it may say besides."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
-from outlast.core.errors import InvalidInputError
+from outlast.core.errors import CapabilityError, InvalidInputError
 
 SCHEMES: Final = ("postgresql://", "postgres://")
 POOL_DEFAULT: Final = 6
@@ -53,6 +55,18 @@ class Address:
             direct = f"postgresql://{at}{parts.path}{query}"
         del port
         return cls(dsn, place, pool, direct)
+
+
+@contextmanager
+def needs_driver() -> Iterator[None]:
+    """Say what to install when an import inside finds no driver."""
+    try:
+        yield
+    except ImportError as error:
+        raise CapabilityError(
+            "ledger: PostgreSQL needs a driver that is not installed",
+            hint='pip install "outlast[postgres]"',
+        ) from error
 
 
 def _host(netloc: str) -> str:

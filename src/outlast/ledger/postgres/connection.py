@@ -115,6 +115,12 @@ async def _session(dsn: str, *, cache: int) -> Session | None:
     return session
 
 
+async def roll_back(session: Session) -> None:
+    """Undo the transaction, if one is open."""
+    if session.connection.is_in_transaction():
+        await session.connection.execute("ROLLBACK")
+
+
 async def close(session: Session) -> None:
     """Let go of a connection, however it is."""
     try:

@@ -1,10 +1,13 @@
 """The connections of a process: few, opened when needed, and one kept for heartbeats."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
-from outlast.core.errors import UnavailableError
+import asyncpg
+
+from outlast.core.errors import MovedError, OutlastError, UnavailableError
 from outlast.core.limits import MILLISECOND, SECOND
 from outlast.core.ports import Clock, Entropy
 from outlast.ledger.postgres.address import Address
@@ -14,8 +17,10 @@ from outlast.ledger.postgres.connection import (
     connect,
     is_starting,
     is_worth_another_try,
+    roll_back,
 )
 from outlast.ledger.postgres.refusal import translated
+from outlast.ledger.postgres.schema import refuse_if_moved
 
 T = TypeVar("T")
 Work = Callable[[Session], Awaitable[T]]
@@ -80,11 +85,22 @@ class Pool:
                 return await work(session)
             except Exception as error:
                 if not is_worth_another_try(error) or tries == TRIES_MAX - 1:
-                    raise translated(error, self._address.place) from error
+                    raise await self._told(session, error) from error
                 await asyncio.sleep(_PAUSE_S * tries * self._entropy.fraction())
             finally:
                 self._put_back(session)
         raise UnavailableError(f"the ledger {self._address.place} gave no answer")
+
+    async def _told(self, session: Session, error: BaseException) -> OutlastError:
+        """Say what a driver's error means; tables that are gone may be somewhere else."""
+        if isinstance(error, asyncpg.UndefinedTableError):
+            with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+                await roll_back(session)
+                try:
+                    await refuse_if_moved(session, self._address.place)
+                except MovedError as told:
+                    return told
+        return translated(error, self._address.place)
 
     async def _open(self) -> Session:
         while self._idle:

@@ -12,8 +12,10 @@ from outlast.core.errors import (
     StorageFullError,
     UnavailableError,
 )
+from outlast.ledger.moved import moved
 
 Told = Callable[[str, BaseException], OutlastError]  # of the place and the driver's error
+_MOVING: Final = "OM001"
 _UNKNOWN: Final = "what was asked may be done or not: ask again with the same idempotency key"
 
 
@@ -133,6 +135,8 @@ def translated(error: BaseException, place: str) -> OutlastError:
     """Turn a driver's error into ours; drivers' errors never leave the ledger."""
     if isinstance(error, OutlastError):
         return error
+    if getattr(error, "sqlstate", None) == _MOVING:  # raised by a trigger, with the destination
+        return moved(place, str(error), "frozen")
     for kinds, told in _TOLD:
         if isinstance(error, kinds):
             return told(place, error)

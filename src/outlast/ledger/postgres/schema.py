@@ -1,8 +1,10 @@
 """The schema: brought up to this release, or looked at."""
 
 from outlast.core.errors import UnavailableError
+from outlast.ledger.moved import moved
 from outlast.ledger.postgres.connection import Session
-from outlast.ledger.postgres.statements import migrations, sql
+from outlast.ledger.postgres.statements import fragments, migrations, sql
+from outlast.ledger.rows import Row
 
 
 def newest() -> int:
@@ -19,8 +21,25 @@ async def version_of(db: Session) -> int:
     return int(version)
 
 
+async def mark_of(db: Session) -> Row | None:
+    """Return what a move of this ledger has left: its ID, destination and stage."""
+    stages = fragments("move_stages")
+    if not (await db.rows_of(stages["is_moving"], {}))[0][0]:
+        return None
+    found = await db.rows_of(stages["mark"], {})
+    return tuple(found[0]) if found else None
+
+
+async def refuse_if_moved(db: Session, place: str) -> None:
+    """Raise MovedError when the ledger is not here any more."""
+    mark = await mark_of(db)
+    if mark is not None and mark[2] == "moved":
+        raise moved(place, mark[1], mark[2])
+
+
 async def migrate(db: Session, place: str) -> int:
     """Apply the migrations that the database lacks, each in one transaction; return its version."""
+    await refuse_if_moved(db, place)
     version = await version_of(db)
     while version < newest():
         async with db.transaction():
@@ -45,6 +64,7 @@ async def migrate(db: Session, place: str) -> int:
 
 async def facts(db: Session, place: str) -> dict[str, str]:
     """Return what is known of the database; raise when it is not migrated."""
+    await refuse_if_moved(db, place)
     version = await version_of(db)
     if version < newest():
         raise UnavailableError(

@@ -9,7 +9,9 @@ from typing import Any, Final
 import apsw
 
 from outlast.core.errors import CapabilityError, CorruptError, OutlastError, UnavailableError
+from outlast.ledger.moved import moved
 from outlast.ledger.sqlite.reserve import disk_full
+from outlast.ledger.sqlite.statements import fragments
 
 # Below this, two connections that write and checkpoint at once can corrupt the file
 # (sqlite.org/wal.html, section "WAL-reset bug").
@@ -107,6 +109,15 @@ def checkpoint(db: apsw.Connection) -> None:
         db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
 
 
+def fold_log(path: str) -> None:
+    """Put all of the log into the file, so that the file alone is the ledger."""
+    db = connect(path)
+    try:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    finally:
+        db.close()
+
+
 def roll_back(db: apsw.Connection) -> None:
     """Undo the transaction, if one is open."""
     if db.in_transaction:
@@ -163,6 +174,24 @@ def structure(db: apsw.Connection) -> tuple[str, str]:
     (verdict,) = sole(db, "PRAGMA quick_check(1)")
     (mode,) = sole(db, "PRAGMA journal_mode")
     return verdict, mode
+
+
+def refuse_if_moved(db: apsw.Connection, path: str, *stages: str) -> None:
+    """Raise MovedError when the ledger is at one of these stages of a move (none: at any)."""
+    with suppress(apsw.SQLError):  # a ledger that is not being moved has no such table
+        mark = one(db, fragments("move_stages")["mark"])
+        if mark is not None and (not stages or mark[2] in stages):
+            raise moved(f"sqlite:///{path}", mark[1], mark[2])
+
+
+def explained(error: Exception, db: apsw.Connection, path: str) -> OutlastError:
+    """Turn a driver's error into ours; what a move refuses or took away is told as such."""
+    if isinstance(error, apsw.ConstraintError | apsw.SQLError):
+        try:
+            refuse_if_moved(db, path)
+        except OutlastError as told:
+            return told
+    return translated(error, path)
 
 
 def translated(error: Exception, path: str) -> OutlastError:

@@ -20,9 +20,9 @@ from outlast.ledger.sqlite.connection import (
     checkpoint,
     commit,
     connect,
+    explained,
     on_commit,
     roll_back,
-    translated,
 )
 
 T = TypeVar("T")
@@ -271,7 +271,7 @@ class Lane:
             elif isinstance(error, apsw.FullError) and group[0].vital and self._make_room():
                 self._transact(group)
             else:
-                group[0].error = translated(error, self._path)
+                group[0].error = explained(error, connection, self._path)
 
 
 def _one_by_one(db: apsw.Connection, works: Sequence[Work], now: int) -> list[Any]:

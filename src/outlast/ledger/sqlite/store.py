@@ -25,7 +25,12 @@ from outlast.ledger.protocol import Capability, InsertWithin
 from outlast.ledger.sqlite import insert, read, write
 from outlast.ledger.sqlite.bell import SocketBell
 from outlast.ledger.sqlite.claim import claim
-from outlast.ledger.sqlite.connection import schema_version, set_schema_version, structure
+from outlast.ledger.sqlite.connection import (
+    refuse_if_moved,
+    schema_version,
+    set_schema_version,
+    structure,
+)
 from outlast.ledger.sqlite.lane import Lane
 from outlast.ledger.sqlite.reserve import Reserve
 from outlast.ledger.sqlite.statements import migrations
@@ -180,9 +185,9 @@ class SqliteLedger:
         """Apply the migrations that the file lacks, each in one transaction; return its version."""
         newest = max(number for number, _ in migrations())
         # Whoever finds nothing to do takes no write lock: it may be the caller's own connection's.
-        version = await self._reader.run(lambda db, _: schema_version(db))
+        version = await self._reader.run(self._version)
         while version < newest:
-            version = await self._writer.run(_migrate_one)
+            version = await self._writer.run(self._migrate_one)
         if version > newest:
             raise UnavailableError(
                 f"the ledger {self._path} has schema {version}, made by a newer Outlast: "
@@ -200,21 +205,25 @@ class SqliteLedger:
         await self._reader.close()
         self._bell.close()
 
+    def _version(self, db: apsw.Connection, _clock: int) -> int:
+        refuse_if_moved(db, self._path, "moved")
+        return schema_version(db)
 
-def _migrate_one(db: apsw.Connection, _clock: int) -> int:
-    version = schema_version(db)
-    for number, script in migrations():
-        if number > version:
-            db.execute(script)
-            set_schema_version(db, number)
-            return number
-    return version
+    def _migrate_one(self, db: apsw.Connection, clock: int) -> int:
+        version = self._version(db, clock)
+        for number, script in migrations():
+            if number > version:
+                db.execute(script)
+                set_schema_version(db, number)
+                return number
+        return version
 
 
 def _facts(db: apsw.Connection, path: str) -> dict[str, str]:
     verdict, mode = structure(db)
     if verdict != "ok":
         raise CorruptError(f"the ledger {path} is damaged: {verdict}", hint="restore a backup")
+    refuse_if_moved(db, path, "moved")
     version = schema_version(db)
     if version < max(number for number, _ in migrations()):
         raise UnavailableError(
