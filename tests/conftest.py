@@ -7,7 +7,15 @@ import pytest
 pytest_plugins = ["tests.bucket", "tests.postgres"]
 
 ROOT_REASON = "needs root: run the tests as root, as CI does"
+HISTORY_REASON = "needs the repository's history: run the tests in a clone"
 REQUIRE = "OUTLAST_REQUIRE"
+
+
+def needs_history(why):
+    """Skip a test that can't take old code out of git; fail where `history` is required."""
+    if "history" in os.environ.get(REQUIRE, "").split(","):
+        pytest.fail(f"{HISTORY_REASON} ({why.strip()})")
+    pytest.skip(HISTORY_REASON)
 
 
 @pytest.fixture(scope="session")
@@ -29,13 +37,15 @@ def pytest_collection_modifyitems(config, items):
 
 
 def pytest_terminal_summary(terminalreporter):
-    """Say aloud what was not tested for want of root."""
-    missed = [
-        report
-        for report in terminalreporter.stats.get("skipped", [])
-        if isinstance(report.longrepr, tuple) and ROOT_REASON in report.longrepr[2]
-    ]
-    if missed:
-        terminalreporter.write_line(
-            f"WARNING: {len(missed)} tests that need root did NOT run", red=True, bold=True
-        )
+    """Say aloud what was not tested for want of root, or of the history."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    for reason, what in ((ROOT_REASON, "root"), (HISTORY_REASON, "the history")):
+        missed = [
+            report
+            for report in skipped
+            if isinstance(report.longrepr, tuple) and reason in report.longrepr[2]
+        ]
+        if missed:
+            terminalreporter.write_line(
+                f"WARNING: {len(missed)} tests that need {what} did NOT run", red=True, bold=True
+            )

@@ -394,26 +394,44 @@ async def _used(source, places):
 
 
 PLANTED = {
-    "changes that are not noted": ("copying", "OLD.finished_at IS NOT NULL OR NEW", "0 AND NEW"),
-    "prunes that are not noted": ("copying", "VALUES (OLD.number)", "SELECT 1 WHERE 0"),
-}
+    "changes that are not noted": (
+        "move_stages", "copying", "OLD.finished_at IS NOT NULL OR NEW", "0 AND NEW", "differs",
+    ),
+    "prunes that are not noted": (
+        "move_stages", "copying", "VALUES (OLD.number)", "SELECT 1 WHERE 0", "differs",
+    ),
+    "a freeze that freezes nothing": (
+        "move_stages", "frozen", "SELECT RAISE(ABORT, 'the ledger is being moved')", "SELECT 1",
+        "differs",
+    ),
+    "a text that arrives cut off": (
+        "move_load", "event", "VALUES (?, ?, ?, ?, ?, ?)", "VALUES (?, ?, ?, ?, ?, substr(?, 2))",
+        "did not arrive",
+    ),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("bug", PLANTED)
-async def test_a_change_that_is_not_noted_is_caught(bug, empty, monkeypatch):
-    stage, right, wrong = PLANTED[bug]
+async def test_a_move_that_loses_something_is_caught(bug, empty, monkeypatch):
+    file, part, right, wrong, told = PLANTED[bug]
 
     def planted(name):
         parts = fragments(name)
-        if name != "move_stages":
+        if name != file:
             return parts
-        assert right in parts[stage]
-        return {**parts, stage: parts[stage].replace(right, wrong)}
+        assert right in parts[part]
+        return {**parts, part: parts[part].replace(right, wrong)}
 
     monkeypatch.setattr(transfer, "fragments", planted)
     places = empty.new("sqlite"), empty.new("sqlite")
     source = await filled(places[0])
 
-    with pytest.raises(CorruptError, match="differs"):
-        await moved(*places, wrap=lambda side: Meanwhile(side, {"enter": lambda: live_on(source)}))
+    async def late():
+        with contextlib.suppress(MovedError):
+            await source.insert([job()])
+
+    acts = {"enter": lambda: live_on(source), "counters": late}
+    with pytest.raises(CorruptError, match=told):
+        await moved(*places, wrap=lambda side: Meanwhile(side, acts))
+
     await source.close()
