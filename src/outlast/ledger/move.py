@@ -1,6 +1,6 @@
 """Moves a live ledger to another place, of whatever store: nothing lost, nothing twice.
 
-See `docs/decisions/0024-moving-a-live-ledger.md` for the order of the steps, and why it is safe to
+See `docs/decisions/0025-moving-a-live-ledger.md` for the order of the steps, and why it is safe to
 be killed between any two of them.
 """
 
