@@ -93,10 +93,9 @@ def complete_values(count):
 def change_values(count):
     base = complete_values(count)
     nothing, no = [None] * count, [False] * count
-    texts = ("progress", "error", "queue", "args", "cursor", "artifact", "when")
-    numbers = ("attempt", "lost", "priority", "max_attempts", "delay_us")
+    _, names = numbered(sql("transition"))
     return {
-        **base, **dict.fromkeys((*texts, *numbers), nothing),
+        **dict.fromkeys(names, nothing), **base,
         **dict.fromkeys(("rerun", "cancel", "discard", "unless_cancelled"), no),
         "source": ["processing"] * count, "target": ["failed"] * count, "ends": [True] * count,
     }  # fmt: skip
