@@ -43,6 +43,12 @@ class Network:
         for writer in list(self._writers):
             writer.transport.abort()
 
+    def swallow(self):
+        """Let nothing through on the connections that are open; new ones are as good as ever."""
+        self.answers.clear()
+        self.answers = asyncio.Event()
+        self.answers.set()
+
     async def _serve(self, reader, writer):
         task = asyncio.current_task()
         self._carriers.add(task)

@@ -63,15 +63,15 @@ async def running(app, *, ledger=None, **config):
 
 
 @contextmanager
-def fleets(folder, app):
+def fleets(folder, app, ledger=None):
     """Give what starts `outlast worker`, as a user does; whatever is left at the end is killed."""
-    started = []
+    started, ledger = [], ledger or f"sqlite:///{folder}/ledger.db"
 
     def start(processes=2, file=app, env=None, extra=(), **how):
         process = subprocess.Popen(
             [
                 sys.executable, "-m", "outlast", "worker", str(file), "--json",
-                "--processes", str(processes), "--ledger", f"sqlite:///{folder}/ledger.db",
+                "--processes", str(processes), "--ledger", ledger,
                 "--blobs", f"{folder}/blobs", *extra,
             ],
             stdout=subprocess.PIPE, text=True, env={**os.environ, **(env or {})}, **how,

@@ -40,11 +40,12 @@ class Upkeep:
 
     async def tick(self, now: int | None = None) -> float:
         """Do everything that is due; return the seconds until there may be more."""
+        began = self._clock.elapsed_us()
         await self.expire(now)
         await self.reap(now)
         next_tick = await self._ticker.tick(now)
         pause = min(next_tick, await self.promote(now))
-        self._seen_us = self._clock.elapsed_us()
+        self._seen_us = began  # any of these calls may have stood still
         return pause
 
     async def promote(self, now: int | None = None) -> float:
@@ -86,7 +87,7 @@ class Upkeep:
         ledger refuses it when the job has moved since.
         """
         taken = 0
-        judged = _NEVER if now is None and self._is_patient() else now
+        judged = await self._judged() if now is None else now
         while leases := await self._ledger.expired(_BATCH, now=judged):
             at = to_rfc3339(now or self._clock.now_us())
             verdicts = await self._ledger.commit(
@@ -106,6 +107,14 @@ class Upkeep:
             if len(leases) < _BATCH:
                 break
         return taken
+
+    async def _judged(self) -> int:
+        """Return the instant by which leases are over.
+
+        It is asked for first, so that a stall on the way to the judgement can't make it later.
+        """
+        now = await self._ledger.now()
+        return _NEVER if self._is_patient() else now
 
     def _is_patient(self) -> bool:
         """Whether leases are not to be judged by time, because nobody could renew for a while.

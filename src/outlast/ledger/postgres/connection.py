@@ -15,10 +15,12 @@ from outlast.ledger.rows import Row
 
 CONNECT_S: Final = 5.0
 COMMAND_S: Final = 40.0  # the driver's own bound, for a server that says nothing any more
+BEAT_S: Final = 5.0  # the same for a heartbeat: the next one, on a new connection, is still in time
 STATEMENT_MS: Final = 30_000
 LOCK_MS: Final = 5_000
 IDLE_MS: Final = 30_000
 STATEMENTS_KEPT: Final = 256  # prepared ones, of a connection
+BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED"  # what was waited for is seen
 _AGAIN = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 
 
@@ -53,7 +55,7 @@ class Session:
         await self.connection.execute(text)
 
     @contextlib.asynccontextmanager
-    async def transaction(self, begin: str = "BEGIN") -> AsyncIterator[None]:
+    async def transaction(self, begin: str = BEGIN) -> AsyncIterator[None]:
         """Commit what is done inside; whoever has the connection ends a transaction that failed."""
         if self.connection.is_in_transaction():
             yield
@@ -75,7 +77,9 @@ class Session:
         return not (self.connection.is_closed() or self.connection.is_in_transaction())
 
 
-async def connect(address: Address, *, direct: bool = False) -> Session:
+async def connect(
+    address: Address, *, direct: bool = False, answer_s: float = COMMAND_S
+) -> Session:
     """Open a connection; raise with one clear sentence when that fails.
 
     A pooler in between, which is known by a process that is not the server's, gets neither prepared
@@ -84,7 +88,7 @@ async def connect(address: Address, *, direct: bool = False) -> Session:
     dsn = address.direct if direct and address.direct else address.dsn
     try:
         for cache in (STATEMENTS_KEPT, 0):
-            session = await _session(dsn, cache=cache)
+            session = await _session(dsn, cache, min(answer_s, COMMAND_S))
             if session is not None:
                 return session
     except Exception as error:
@@ -92,10 +96,10 @@ async def connect(address: Address, *, direct: bool = False) -> Session:
     raise UnavailableError(f"the ledger {address.place} gave no connection")
 
 
-async def _session(dsn: str, *, cache: int) -> Session | None:
+async def _session(dsn: str, cache: int, answer_s: float) -> Session | None:
     """Open a connection; None when one that keeps statements turns out to be a pooler's."""
     connection = await asyncpg.connect(
-        dsn, timeout=CONNECT_S, command_timeout=COMMAND_S, statement_cache_size=cache
+        dsn, timeout=CONNECT_S, command_timeout=answer_s, statement_cache_size=cache
     )
     try:
         pid = str(connection.get_server_pid())

@@ -12,6 +12,7 @@ from outlast.core.limits import MILLISECOND, SECOND
 from outlast.core.ports import Clock, Entropy
 from outlast.ledger.postgres.address import Address
 from outlast.ledger.postgres.connection import (
+    COMMAND_S,
     Session,
     close,
     connect,
@@ -33,8 +34,17 @@ _PAUSE_S: Final = 0.02
 class Pool:
     """Runs work on a connection of its own; belongs to one event loop."""
 
-    def __init__(self, address: Address, size: int, clock: Clock, entropy: Entropy) -> None:
+    def __init__(
+        self,
+        address: Address,
+        size: int,
+        clock: Clock,
+        entropy: Entropy,
+        *,
+        answer_s: float = COMMAND_S,
+    ) -> None:
         self._address = address
+        self._answer_s = answer_s
         self._size = size
         self._clock = clock
         self._entropy = entropy
@@ -84,6 +94,9 @@ class Pool:
                         return await work(session)
                 return await work(session)
             except Exception as error:
+                if isinstance(error, TimeoutError):
+                    # Half open, maybe: who comes next would wait for it as long again.
+                    session.connection.terminate()
                 if not is_worth_another_try(error) or tries == TRIES_MAX - 1:
                     raise await self._told(session, error) from error
                 await asyncio.sleep(_PAUSE_S * tries * self._entropy.fraction())
@@ -110,7 +123,7 @@ class Pool:
         start = self._clock.elapsed_us()
         while True:
             try:
-                return await connect(self._address)
+                return await connect(self._address, answer_s=self._answer_s)
             except UnavailableError as error:
                 waited = self._clock.elapsed_us() - start
                 if error.__cause__ is None or not is_starting(error.__cause__):

@@ -27,7 +27,7 @@ from outlast.ledger.postgres.address import Address
 from outlast.ledger.postgres.batch import Batches
 from outlast.ledger.postgres.bell import NotifyBell
 from outlast.ledger.postgres.claim import claim
-from outlast.ledger.postgres.connection import Session
+from outlast.ledger.postgres.connection import BEAT_S, Session
 from outlast.ledger.postgres.pool import Pool
 from outlast.ledger.postgres.within import identity_of, insert_within
 from outlast.ledger.protocol import Capability, InsertWithin
@@ -42,7 +42,8 @@ class _Lines:
 
     def __init__(self, address: Address, clock: Clock, entropy: Entropy) -> None:
         self.pool = Pool(address, address.pool, clock, entropy)
-        self.heart = Pool(address, 1, clock, entropy)  # heartbeats wait for nobody
+        # Heartbeats wait for nobody, and not for long.
+        self.heart = Pool(address, 1, clock, entropy, answer_s=BEAT_S)
         self.inserts: Batches[NewJob, Inserted] = Batches(self._insert, width=_WIDTH)
         self.commits: Batches[Transition, Verdict] = Batches(self._commit, width=_WIDTH)
 
