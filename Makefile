@@ -10,7 +10,7 @@ STAMP := .venv/.installed-$(shell cat $(LOCK) pyproject.toml | cksum | cut -d' '
 UV_VERSION := 0.13.9
 ARGS ?=
 
-.PHONY: help demo test check bench bench-frameworks bench-peers sweep witness fuzz fmt lock clean
+.PHONY: help demo test check bench bench-frameworks bench-peers sweep witness restarts fuzz fmt lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ sweep: $(STAMP) ## crash a job's life at each write and sync, and judge each rec
 
 witness: $(STAMP) ## 10,000 jobs over 50 keys, 4 processes, kills, a limit lowered live: none too many
 	@OUTLAST_WITNESS_JOBS=10000 $(BIN)/python -m pytest -q tests/reliability/test_limits.py $(ARGS)
+
+restarts: $(STAMP) ## restart PostgreSQL every 5 to 20 s for 5 minutes under a fleet: none lost, none twice
+	@OUTLAST_RESTARTS_APART=5-20 OUTLAST_RESTARTS_FOR=300 $(BIN)/python -m pytest -q -s tests/reliability/test_restarts.py -k without_a_hand $(ARGS)
 
 fuzz: $(STAMP) ## send the API 100,000 requests that it allows or forbids (ARGS="--requests 1000")
 	@$(BIN)/python -m tests.api.fuzz $(ARGS)

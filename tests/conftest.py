@@ -8,6 +8,7 @@ pytest_plugins = ["tests.bucket", "tests.postgres"]
 
 ROOT_REASON = "needs root: run the tests as root, as CI does"
 HISTORY_REASON = "needs the repository's history: run the tests in a clone"
+POOLER_REASON = "needs PgBouncer: apt-get install pgbouncer"
 REQUIRE = "OUTLAST_REQUIRE"
 
 
@@ -16,6 +17,14 @@ def needs_history(why):
     if "history" in os.environ.get(REQUIRE, "").split(","):
         pytest.fail(f"{HISTORY_REASON} ({why.strip()})")
     pytest.skip(HISTORY_REASON)
+
+
+def needs_pooler(program):
+    """Skip a test where there is no PgBouncer; fail where CI, which installs it, requires root."""
+    if program is None and "root" in os.environ.get(REQUIRE, "").split(","):
+        pytest.fail(POOLER_REASON)
+    if program is None:
+        pytest.skip(POOLER_REASON)
 
 
 @pytest.fixture(scope="session")
@@ -37,9 +46,10 @@ def pytest_collection_modifyitems(config, items):
 
 
 def pytest_terminal_summary(terminalreporter):
-    """Say aloud what was not tested for want of root, or of the history."""
+    """Say aloud what was not tested for want of what."""
     skipped = terminalreporter.stats.get("skipped", [])
-    for reason, what in ((ROOT_REASON, "root"), (HISTORY_REASON, "the history")):
+    wants = {ROOT_REASON: "root", HISTORY_REASON: "the history", POOLER_REASON: "PgBouncer"}
+    for reason, what in wants.items():
         missed = [
             report
             for report in skipped
