@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from outlast.core.errors import OutlastError, QueueFullError, TooLargeError
+from outlast.core.errors import InvalidInputError, OutlastError, QueueFullError, TooLargeError
 from outlast.core.job import Filter
 from outlast.core.limits import ROW_ARGS_MAX
 
@@ -147,6 +147,18 @@ async def a_batch_is_stored_each_for_itself_or_all_or_none(desk):
     assert not any(isinstance(one, OutlastError) for one in made + many)
     assert await number_of_jobs(desk) == 1_052
     assert [(await desk.record(one)).args for one in made] == ['{"a":0}', '{"a":1}']
+
+
+@law
+async def what_is_wrong_in_a_batch_is_told_before_any_of_it_is_stored(desk):
+    calls = [{"a": n, "b": n} for n in range(1_050)]
+    await desk.theirs.begin()
+    await desk.order(1)
+    with pytest.raises(InvalidInputError):
+        await desk.submit_batch("add", [*calls, {"a": "one", "b": 1}])
+    await desk.theirs.commit()
+
+    assert await number_of_jobs(desk) == 0
 
 
 @law

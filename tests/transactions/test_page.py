@@ -15,7 +15,7 @@ from sqlalchemy.pool import NullPool
 from outlast import Outlast, SyncOutlast
 from outlast.core.job import Filter, Page
 from tests.pages import blocks, pages
-from tests.transactions.theirs import TABLE, Django
+from tests.transactions.theirs import TABLE, Django, for_sqlalchemy
 
 PAGE = "docs/transactions.md"
 TEXTS = [
@@ -54,8 +54,8 @@ def test_a_block_that_needs_postgres_runs(text, migrated, tmp_path):
 
 
 async def on_a_loop(code, known):
-    app, address = known["app"], known["url"].replace("postgresql:", "postgresql+asyncpg:")
-    engine = create_async_engine(address, poolclass=NullPool)
+    app = known["app"]
+    engine = create_async_engine(for_sqlalchemy(known["url"], "asyncpg"), poolclass=NullPool)
     async with app, asyncpg.create_pool(known["url"], min_size=0) as pool:
         await eval(code, known | {"pool": pool, "engine": engine})
         return await app.ledger.find(Filter(), Page())

@@ -157,7 +157,8 @@ async def test_another_database_is_refused_before_anything_is_written(app, datab
 
 
 async def test_a_ledger_that_is_not_migrated_is_told(app, theirs):
-    rest = await app.task_of["add"].within(theirs).prepared([{"a": 1, "b": 2}])
+    within = app.task_of["add"].within(theirs)
+    rest = await within.storing(await within.jobs([{"a": 1, "b": 2}]))
     transaction = theirs.transaction()
     await transaction.start()
     await theirs.execute("ALTER TABLE outlast.job RENAME TO job_of_old")

@@ -121,13 +121,17 @@ class AsyncPsycopg(Theirs):
         return await cursor.fetchall() if cursor.description else []
 
 
+def for_sqlalchemy(url, driver):
+    """Return the URL as SQLAlchemy takes it: options go to the driver by their names there."""
+    names = ("sslmode=", "ssl=") if driver == "asyncpg" else ("", "")
+    return url.replace("postgresql:", f"postgresql+{driver}:").replace(*names)
+
+
 class SqlAlchemy(Blocking):
     driver = "psycopg"
 
     async def open(self):
-        self.engine = create_engine(
-            self.url.replace("postgresql:", f"postgresql+{self.driver}:"), poolclass=NullPool
-        )
+        self.engine = create_engine(for_sqlalchemy(self.url, self.driver), poolclass=NullPool)
         self.connection = self.made()
 
     def made(self):
@@ -152,9 +156,7 @@ class AsyncSqlAlchemy(Theirs):
     driver = "asyncpg"
 
     async def open(self):
-        self.engine = create_async_engine(
-            self.url.replace("postgresql:", f"postgresql+{self.driver}:"), poolclass=NullPool
-        )
+        self.engine = create_async_engine(for_sqlalchemy(self.url, self.driver), poolclass=NullPool)
         self.connection = await self.made()
 
     async def made(self):

@@ -35,6 +35,7 @@ class OutlastPeer(Peer):
     settings = "defaults: 4 attempts, result and history stored, lease 30 s"
     source = "docs/queues.md"
     runs = "async, up to the slots of its queue"
+    has_bulk = True
 
     async def open(self) -> None:
         app.configure(Settings(ledger=URL, blobs=str(FOLDER / "blobs")))
@@ -45,6 +46,9 @@ class OutlastPeer(Peer):
 
     async def submit(self, task: str, n: int) -> None:
         await TASKS[task].submit(n=n)
+
+    async def bulk(self, count: int) -> None:
+        await noop.submit_batch({"n": n} for n in range(count))
 
     def workers(self, processes: int) -> list[list[str]]:
         place = ["--ledger", URL, "--blobs", f"{FOLDER}/blobs"]

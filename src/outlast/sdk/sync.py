@@ -10,7 +10,6 @@ from collections.abc import (
     Iterable,
     Iterator,
     Mapping,
-    Sequence,
 )
 from threading import Lock, Thread
 from typing import Any, Protocol, Self, TypeVar
@@ -20,7 +19,7 @@ from outlast.core.job import Event
 from outlast.sdk.app import Outlast
 from outlast.sdk.client import Client, RemoteHandle
 from outlast.sdk.handle import Handle, JobStatus
-from outlast.sdk.task_handle import TaskHandle, batches, sole_of
+from outlast.sdk.task_handle import TaskHandle, parts, sole_of
 
 T = TypeVar("T")
 
@@ -145,15 +144,11 @@ class SyncOutlast(_Background):
         atomic: bool = False,
     ) -> list["SyncHandle | OutlastError"]:
         """Submit a job for each of these arguments; see `TaskHandle.submit_batch`."""
-        made = [
-            one
-            for some in batches(calls, atomic=atomic)
-            for one in self._submit(task, some, atomic=atomic)
-        ]
+        made = self._submit(task, calls, atomic=atomic)
         return [one if isinstance(one, OutlastError) else SyncHandle(self, one) for one in made]
 
     def _submit(
-        self, task: TaskHandle[Any, Any], calls: Sequence[Mapping[str, Any]], *, atomic: bool
+        self, task: TaskHandle[Any, Any], calls: Iterable[Mapping[str, Any]], *, atomic: bool
     ) -> list[Handle | OutlastError]:
         """Let what belongs to the app run on its loop, and the insert where the connection is."""
         theirs = task.connection
@@ -162,8 +157,11 @@ class SyncOutlast(_Background):
                 "within: expected a connection that blocks, got one that belongs to an event loop",
                 hint="there, use `await task.within(connection).submit(…)`",
             )
-        rest = self.wait(task.prepared(calls, atomic=atomic))
-        return self.wait(rest) if theirs is None else _run_here(rest)
+        made: list[Handle | OutlastError] = []
+        for part in parts(self.wait(task.jobs(calls)), atomic=atomic):
+            rest = self.wait(task.storing(part, atomic=atomic))
+            made += self.wait(rest) if theirs is None else _run_here(rest)
+        return made
 
     def handle(self, job_id: str) -> "SyncHandle":
         """Return a handle on a job submitted earlier."""

@@ -1,5 +1,6 @@
 """What `@app.task` gives back: the function, and the ways to submit it as jobs."""
 
+import asyncio
 from collections.abc import Awaitable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
@@ -72,7 +73,7 @@ class TaskHandle(Generic[P, R]):
         called = self.task.bind(*args, **kwargs) if args else kwargs
         if self.connection is None:
             return await self._app.submit(await self._job(called))
-        return sole_of(await (await self.prepared([called])))
+        return sole_of(await (await self.storing(await self.jobs([called]))))
 
     async def submit_batch(
         self, calls: Iterable[Mapping[str, Any]], *, atomic: bool = False
@@ -82,18 +83,31 @@ class TaskHandle(Generic[P, R]):
         Arguments that don't fit raise InvalidInputError before anything is stored. With `atomic`,
         for up to 1,000 jobs, all are stored or none; then what was refused is raised.
         """
+        jobs = await self.jobs(calls)
         return [
             made
-            for some in batches(calls, atomic=atomic)
-            for made in await (await self.prepared(some, atomic=atomic))
+            for part in parts(jobs, atomic=atomic)
+            for made in await (await self.storing(part, atomic=atomic))
         ]
 
-    async def prepared(self, calls: Iterable[Mapping[str, Any]], *, atomic: bool = False) -> Work:
+    async def jobs(self, calls: Iterable[Mapping[str, Any]]) -> list[NewJob]:
+        """Make a job for each of these arguments, all of them checked before one is stored."""
+        jobs: list[NewJob] = []
+        for args in calls:
+            jobs.append(await self._job(args))
+            if len(jobs) % BATCH_MAX == 0:
+                await asyncio.sleep(0)  # others have a turn
+        if self.connection is not None:
+            for job in jobs:
+                # A file would stay behind when the transaction rolls back.
+                guard_row(job, "that are submitted in a transaction")
+        return jobs
+
+    async def storing(self, jobs: Sequence[NewJob], *, atomic: bool = False) -> Work:
         """Do all of a submit that needs the app's own event loop, and return the rest.
 
         The rest must run where the connection is at home; on one that blocks, it waits for nothing.
         """
-        jobs = [await self._job(args) for args in calls]
         if self.connection is None:
             return self._told(jobs, self._app.insert(jobs, atomic=atomic), atomic=atomic)
         ledger = self._app.ledger
@@ -102,9 +116,6 @@ class TaskHandle(Generic[P, R]):
                 "within: this ledger shares no transaction with its users",
                 hint="use the ledger in PostgreSQL, or in SQLite with apsw",
             )
-        for job in jobs:
-            # A file would stay behind when the transaction rolls back.
-            guard_row(job, "that are submitted in a transaction")
         insert = await cast("Host", ledger).within()
         rest = insert(self.connection, jobs, atomic=atomic)
         return self._told(jobs, rest, atomic=atomic)
@@ -136,14 +147,11 @@ def sole_of(made: Sequence[Handle | OutlastError]) -> Handle:
     return one
 
 
-def batches(
-    calls: Iterable[Mapping[str, Any]], *, atomic: bool
-) -> Iterator[Sequence[Mapping[str, Any]]]:
+def parts(jobs: Sequence[NewJob], *, atomic: bool) -> Iterator[Sequence[NewJob]]:
     """Cut a batch into parts of a size that holds nobody up for long."""
-    rest = list(calls)
-    if atomic and len(rest) > BATCH_MAX:
+    if atomic and len(jobs) > BATCH_MAX:
         raise TooLargeError(
-            f"a batch of which all or none is stored has at most {BATCH_MAX} jobs, got {len(rest)}"
+            f"a batch of which all or none is stored has at most {BATCH_MAX} jobs, got {len(jobs)}"
         )
-    for start in range(0, len(rest), BATCH_MAX):
-        yield rest[start : start + BATCH_MAX]
+    for start in range(0, len(jobs), BATCH_MAX):
+        yield jobs[start : start + BATCH_MAX]
