@@ -228,6 +228,7 @@ class Testing(Records):
     async def _settle(self, leap_us: int = 0) -> None:
         """Skip this much time, then do all that can be done without more of it."""
         await self._passage.settle(leap_us)
+        self._upkeep.present()
         while True:
             rings = self._ledger.bell.rings
             is_new = await self._supervise()

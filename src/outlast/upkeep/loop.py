@@ -38,6 +38,10 @@ class Upkeep:
             await self._ledger.bell.wait(max(pause, 0.001))
             await asyncio.sleep(_COALESCE_S)
 
+    def present(self) -> None:
+        """Take note that the ledger is there: whoever lets time pass by leaps must say so."""
+        self._seen_us = self._clock.elapsed_us()
+
     async def tick(self, now: int | None = None) -> float:
         """Do everything that is due; return the seconds until there may be more."""
         began = self._clock.elapsed_us()
