@@ -128,7 +128,7 @@ class Upkeep:
         """
         elapsed = self._clock.elapsed_us()
         offset = self._clock.now_us() - elapsed
-        was_away = elapsed - self._seen_us > HEARTBEAT_US
+        was_away = elapsed - self._seen_us > SWEEP_US + HEARTBEAT_US
         # What is less, a lease outlives.
         if was_away or abs(offset - self._offset_us) > HEARTBEAT_US:
             self._seen_us = elapsed
