@@ -238,6 +238,7 @@ class Apsw(Blocking):
 
     async def open(self):
         self.connection = apsw.Connection(self.url.removeprefix("sqlite:///"))
+        self.connection.set_busy_timeout(5_000)
         self.connection.row_trace = lambda _, row: dict(enumerate(row))
 
     async def begin(self):
