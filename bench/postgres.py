@@ -9,8 +9,8 @@ from pathlib import Path
 import asyncpg
 
 from bench import figures, floor
-from bench.app import app, when
-from bench.figures import Figure
+from bench.app import app
+from bench.figures import Figure, pickup_ms
 from bench.fleet import fleet
 from outlast.core.job import Filter, NewJob, Want
 from outlast.core.limits import LEASE_US
@@ -186,16 +186,9 @@ async def claims(server: PostgresServer, folder: Path, scale: float) -> list[Fig
 async def pickups(server: PostgresServer, folder: Path, scale: float) -> list[Figure]:
     async with database(server, "pickup") as (url, _):
         await use(url, folder)
-        late = []
         with workers(url, folder):
-            for n in range(int(300 * scale) + 20):
-                await asyncio.sleep(0.01)
-                asked = CLOCK.now_us()
-                handle = await when.submit(n=n)
-                late.append((await handle.result(timeout=10) - asked) / 1_000)
+            p50, p99 = await pickup_ms(int(300 * scale))
         await app.close()
-    late = sorted(late[20:])
-    p50, p99 = late[len(late) // 2], late[int(len(late) * 0.99)]
     return [
         Figure("pg pickup p50", p50, "ms", None, "≤ 2.5", p50 <= 2.5),
         Figure("pg pickup p99", p99, "ms", None, "≤ 10", p99 <= 10),

@@ -16,7 +16,7 @@ from outlast.ledger import open_ledger
 from outlast.ledger.postgres import bell, connection, pool, schema
 from outlast.ledger.postgres.statements import migrations
 from outlast.system import CLOCK, ENTROPY, new_id
-from outlast.testing.postgres import private_postgres
+from outlast.testing.postgres import IMMEDIATE, private_postgres
 from outlast.upkeep import loop
 from outlast.upkeep.loop import Upkeep
 from tests.postgres import PLAIN
@@ -95,7 +95,7 @@ async def test_restarts_in_the_middle_of_everything_lose_and_double_nothing():
                 before = len(acked)
                 while len(acked) < before + 100:  # it works again, without a hand
                     await client.bell.wait(0.05)
-                await asyncio.to_thread(server.restart, "immediate")
+                await asyncio.to_thread(server.restart, IMMEDIATE)
             over.set()
             await asyncio.gather(*tasks)
             done = asyncio.Event()

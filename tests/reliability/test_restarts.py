@@ -13,7 +13,7 @@ from outlast.core.errors import UnavailableError
 from outlast.core.job import NewJob
 from outlast.ledger import open_ledger
 from outlast.system import CLOCK, ENTROPY, new_id
-from outlast.testing.postgres import private_postgres
+from outlast.testing.postgres import FAST, IMMEDIATE, private_postgres
 from tests.worker.rig import fleets
 
 APART_S = tuple(float(s) for s in os.environ.get("OUTLAST_RESTARTS_APART", "0-0").split("-"))
@@ -32,11 +32,11 @@ WHERE event.type = 'completed' GROUP BY job.id
 
 
 async def fast(server):
-    await asyncio.to_thread(server.restart, "fast")
+    await asyncio.to_thread(server.restart, FAST)
 
 
 async def immediate(server):
-    await asyncio.to_thread(server.restart, "immediate")
+    await asyncio.to_thread(server.restart, IMMEDIATE)
 
 
 async def all_out(server):

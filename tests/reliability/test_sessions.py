@@ -11,7 +11,7 @@ from outlast.ledger import open_ledger
 from outlast.ledger.postgres import watch
 from outlast.ledger.postgres.address import Address
 from outlast.ledger.postgres.watch import SessionWatch
-from outlast.testing.postgres import private_postgres
+from outlast.testing.postgres import IMMEDIATE, private_postgres
 from tests.postgres import PLAIN
 
 LOCKS = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted"
@@ -133,7 +133,7 @@ async def test_a_restart_of_the_server_buries_nobody():
         await ledger.migrate()
         buried = asyncio.Queue()
         async with two(url, buried):
-            await asyncio.to_thread(server.restart, "immediate")
+            await asyncio.to_thread(server.restart, IMMEDIATE)
 
             assert not await came(buried)
         await ledger.close()

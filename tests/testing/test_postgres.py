@@ -8,11 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from outlast.testing.postgres import private_postgres
+from outlast.testing.postgres import IMMEDIATE, private_postgres
 
 CHILD = """
 import sys
-from outlast.testing.postgres import private_postgres
+from outlast.testing.postgres import IMMEDIATE, private_postgres
 with private_postgres() as server:
     print(server.pid, server._folder, flush=True)
     sys.stdin.read()
@@ -38,7 +38,7 @@ def test_what_was_committed_survives_a_crash():
         server.create("kept")
         asked(server, "CREATE TABLE t AS SELECT 7 AS n", "kept")
 
-        server.restart("immediate")
+        server.restart(IMMEDIATE)
 
         assert asked(server, "SELECT n FROM t", "kept") == "7"
 

