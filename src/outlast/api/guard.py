@@ -48,6 +48,7 @@ class Caller:
 ANYBODY: Final = Caller(None, SCOPES)
 
 
+@lru_cache(maxsize=256)
 def is_loopback(host: str) -> bool:
     """Whether an address can only be reached from this machine.
 
@@ -106,8 +107,8 @@ def guard_near(request: Request) -> None:
     A server that knows its address has seen to that already; one that is mounted in another
     application learns only here who reaches it.
     """
-    client = request.client
-    by = next((name for name in _PROXIED if name in request.headers), None)
+    client, headers = request.client, request.headers
+    by = next((name for name in _PROXIED if name in headers), None)
     if client is None or not is_loopback(client.host) or by is not None:
         came = f"one with {by}" if by else f"one from {client.host if client else 'nowhere'}"
         raise UnauthorizedError(
