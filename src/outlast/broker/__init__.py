@@ -1,1 +1,1 @@
-"""Message queues that carry job IDs; the ledger is the default one, and the only one yet."""
+"""Message queues that carry tickets: job IDs, by queue. The ledger is the default one."""
