@@ -6,8 +6,9 @@ import jobs
 import pytest
 
 from outlast.core.errors import InvalidInputError, JobCancelledError, JobFailedError
-from outlast.core.job import Filter
+from outlast.core.job import Filter, Page
 from outlast.core.status import Status
+from tests.worker.rig import until
 
 
 async def test_a_job_is_run_and_its_result_kept(app, working):
@@ -183,3 +184,27 @@ async def test_a_backoff_that_raises_gives_way_to_the_default_one(app, working):
     error = (await handle.status()).error
     assert error["message"] == "the first error"
     assert "its backoff raised IndexError" in error["hint"]
+
+
+async def test_what_was_claimed_ahead_and_not_started_is_given_back(app, working):
+    await jobs.add.submit_batch([{"a": n, "b": 0} for n in range(50)])  # fast: now it looks ahead
+    fast = Filter(task="add", status=Status.COMPLETED)
+    slow = Filter(task="patient", status=Status.PROCESSING)
+
+    async with working(concurrency=2, grace_s=0.1):
+        await until(app.ledger, lambda: _count_is(app, fast, 50))
+        await jobs.patient.submit_batch([{}] * 30)
+        await until(app.ledger, lambda: _count_is(app, slow, 2))
+        waiting = await app.ledger.find(Filter(task="patient", status=Status.PENDING), Page())
+        history = await app.ledger.history(waiting[0].id)
+
+    assert len(waiting) == 28
+    assert {event.type for event in history} <= {"submitted", "started", "released"}
+    assert {job.attempt for job in waiting} == {0}
+    assert any(
+        event.type == "released" for event in await app.ledger.history(None, type="released")
+    )
+
+
+async def _count_is(app, where, number):
+    return (await app.ledger.count(where, "")).get((), 0) == number

@@ -17,7 +17,9 @@ from outlast.core.retry import Course
 from outlast.sdk import task
 from outlast.sdk.task import Policy
 from outlast.worker import attempt
+from outlast.worker.pool import Pool
 from tests.ledger_fixtures import plant
+from tests.worker import rig
 from tests.worker.rig import new_app
 
 FORGETFUL = """
@@ -96,3 +98,11 @@ async def test_a_claim_that_chokes_on_one_row_is_caught(tmp_path, monkeypatch):
     async with new_app(tmp_path) as app:
         with pytest.raises(WaitTimeoutError):
             await test_hands.test_a_poison_row_blocks_no_neighbour(app, b"\xff\xfe")
+
+
+async def test_a_worker_that_keeps_what_it_has_no_room_for_is_caught(app, working, monkeypatch):
+    monkeypatch.setattr(Pool, "_be_patient_with", lambda *_: None)
+    monkeypatch.setattr(rig, "DEADLINE_S", 1.0)
+
+    with pytest.raises(TimeoutError):
+        await test_pool.test_what_was_claimed_ahead_and_not_started_is_given_back(app, working)

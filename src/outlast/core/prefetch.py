@@ -7,7 +7,9 @@ from outlast.core.limits import MILLISECOND
 
 # What is claimed and not yet started should be done within this time, so that a slow job never
 # holds fast ones that another worker could run.
-AHEAD_US: Final = 40 * MILLISECOND
+AHEAD_US: Final = 30 * MILLISECOND
+# What was not started within this time is given back: jobs have become slower than they were.
+PATIENCE_US: Final = 45 * MILLISECOND
 DEPTH_MAX: Final = 400
 _WEIGHT: Final = 0.1
 
@@ -24,6 +26,10 @@ class ServiceTime:
             self.mean_us = us  # a far slower kind of job has come: believe it at once
         else:
             self.mean_us += _WEIGHT * (us - self.mean_us)
+
+    def wait(self, us: float) -> None:
+        """Take into account that jobs in hand have gone on for so long and none has ended."""
+        self.mean_us = max(us, self.mean_us or 0.0)
 
     def depth(self, slots: int) -> int:
         """Return how many jobs to hold beyond the running ones.

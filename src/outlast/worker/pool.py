@@ -14,7 +14,7 @@ from outlast.core.errors import MovedError, UnavailableError
 from outlast.core.job import Filter, Lease, Leases, Page, Transition, Want, lease_of
 from outlast.core.limits import MILLISECOND, PAGE_MAX, SECOND, SWEEP_US
 from outlast.core.ports import Clock, Entropy
-from outlast.core.prefetch import ServiceTime
+from outlast.core.prefetch import PATIENCE_US, ServiceTime
 from outlast.core.queue import QueueRules
 from outlast.ledger.protocol import Ledger
 from outlast.worker.attempt import attempt, stopped
@@ -169,6 +169,7 @@ class Pool:
             if leases:
                 self._buffer.extend(leases)
                 self._start_some()
+                self._be_patient_with(leases)
             else:
                 await self._ledger.bell.wait(_until_again(leases))
 
@@ -205,6 +206,23 @@ class Pool:
             held = Held(effects, runnable, self._clock, self._give_up, longest)
             self._running[lease.id] = held
             held.start(asyncio.create_task(self._run_one(held)))
+
+    def _be_patient_with(self, leases: Leases) -> None:
+        if self._buffer and self._loop is not None:
+            self._loop.call_later(PATIENCE_US / SECOND, self._give_back_late, leases)
+
+    def _give_back_late(self, leases: Leases) -> None:
+        """Give back what of a claim was not started in time: others may have room, or the turn."""
+        late = {lease.id for lease in leases}
+        found = False
+        while self._buffer and self._buffer[0].id in late:  # earlier claims were there before
+            lease = self._buffer.popleft()
+            self._outbox.append((transition.released(lease), lease))
+            found = True
+        if found:
+            self._service.wait(PATIENCE_US)
+            self._news.set()
+            self._room.set()
 
     async def _run_one(self, held: Held) -> None:
         effects, lease = held.effects, held.effects.lease
