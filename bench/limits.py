@@ -5,10 +5,11 @@ import statistics
 from pathlib import Path
 
 from bench import floor
-from bench.app import BRIEF_S, app, when
+from bench.app import app, when
 from bench.figures import Figure, drain, use
 from bench.fleet import fleet
-from outlast.core.job import Filter
+from outlast.core.job import Filter, Page
+from outlast.core.limits import PAGE_MAX
 from outlast.core.share import Limit
 from outlast.core.status import Status
 from outlast.system import CLOCK
@@ -34,8 +35,8 @@ async def shares(folder: Path, scale: float) -> list[Figure]:
     await app.ledger.put("limit", "key:*", Limit(concurrency=100).text())
     await app.close()
     keyed = await drain(folder / "keyed", count, keys=KEYS)
-    idle, late = await _newcomers(folder / "crowd", count, int(20 * scale) + 5)
-    bound = 2 * idle + 1_000 * BRIEF_S
+    idle, one_job, late = await _newcomers(folder / "crowd", count, int(20 * scale) + 5)
+    bound = 2 * idle + one_job
     name = f"start beside {count:,} of another key"
     return [
         Figure(
@@ -46,8 +47,11 @@ async def shares(folder: Path, scale: float) -> list[Figure]:
     ]
 
 
-async def _newcomers(place: Path, count: int, rounds: int) -> tuple[float, list[float]]:
-    """Return the idle pickup, and how long jobs of a second key took to start beside a crowd."""
+async def _newcomers(place: Path, count: int, rounds: int) -> tuple[float, float, list[float]]:
+    """Return the idle pickup, for how long one of the crowd's jobs was running, and the starts.
+
+    Those are of jobs of a second key, beside the crowd; everything in milliseconds.
+    """
     await use(place)
     with fleet(place):
         idle = [await _start() for _ in range(rounds)]
@@ -58,5 +62,9 @@ async def _newcomers(place: Path, count: int, rounds: int) -> tuple[float, list[
         while not (await app.ledger.count(Filter(status=Status.PROCESSING), "")).get((), 0):
             await asyncio.sleep(0.01)
         late = [await _start(concurrency_key=f"other-{n}") for n in range(rounds)]
+        ended = await app.ledger.find(
+            Filter(task="brief", status=Status.COMPLETED), Page(limit=PAGE_MAX)
+        )
     await app.close()
-    return statistics.median(idle), late
+    held = [(job.finished_at or 0) - (job.started_at or 0) for job in ended]
+    return statistics.median(idle), statistics.median(held) / 1_000, late

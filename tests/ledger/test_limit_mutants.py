@@ -1,7 +1,5 @@
 """The laws about limits and turns have teeth: each planted bug makes a named law fail."""
 
-from collections import Counter
-
 import pytest
 import test_laws as laws
 
@@ -45,47 +43,43 @@ STATEMENTS = {
 }  # fmt: skip
 
 
-SUBJECTS = share.subjects
+OWN = Limits.own
 
 
-def one_key_for_all(limits, queue, task, tenant, key):
-    return share.subjects(queue, task, tenant, key, is_shared=True)
+def one_key_for_all(_tenant, key):
+    return f"own-key:0::{key}"
 
 
-def each_tenant_its_own(limits, queue, task, tenant, key):
-    return share.subjects(queue, task, tenant, key, is_shared=False)
+def run_together(tenant, key):
+    return f"own-key:{tenant}:{key}"
 
 
-def run_together(queue, task, tenant, key, *, is_shared):
-    return (*SUBJECTS(queue, task, tenant, None, is_shared=False), f"own-key:{tenant}:{key}")
+def each_tenant_its_own(limits, subject):
+    return None if subject.startswith("key:") and subject != "key:*" else OWN(limits, subject)
 
 
-def count_own_keys_alone(held):
-    counts = Counter()
-    for *parts, number in held:
-        counts.update(dict.fromkeys(share.subjects(*parts, is_shared=False), number))
-    return counts
+OWN_KEYS_ALONE = {**share._NAMED, "key": share._NAMED["own-key"]}
 
 
 CODE = {
     "a default that counts all tenants": (
-        Limits, "subjects", one_key_for_all,
+        share, "own_key", one_key_for_all,
         limit_laws.test_the_default_of_keys_counts_the_key_of_each_tenant_by_itself,
     ),
     "a default rate that counts all tenants": (
-        Limits, "subjects", one_key_for_all,
+        share, "own_key", one_key_for_all,
         limit_laws.test_the_default_rate_of_keys_holds_for_each_tenant_by_itself,
     ),
     "names of keys that run into one another": (
-        share, "subjects", run_together,
+        share, "own_key", run_together,
         limit_laws.test_the_default_of_keys_counts_the_key_of_each_tenant_by_itself,
     ),
     "a named key that is each tenant's own": (
-        Limits, "subjects", each_tenant_its_own,
+        Limits, "own", each_tenant_its_own,
         limit_laws.test_a_key_with_a_limit_of_its_own_is_one_for_all_tenants,
     ),
     "running jobs of a named key that don't count": (
-        share, "count_running", count_own_keys_alone,
+        share, "_NAMED", OWN_KEYS_ALONE,
         limit_laws.test_a_key_that_is_given_a_limit_counts_what_runs_of_every_tenant,
     ),
     "starts of a batch don't count": (
@@ -104,7 +98,7 @@ CODE = {
         turn_laws.test_keys_take_turns_however_many_jobs_each_has,
     ),
     "all weigh alike": (
-        turns, "step_of", lambda _: TURN, turn_laws.test_turns_are_shared_by_weight,
+        share, "step_of", lambda _: TURN, turn_laws.test_turns_are_shared_by_weight,
     ),
     "priority alone": (
         turns, "AGED_EVERY", 10**9, turn_laws.test_every_tenth_start_goes_to_whoever_waits_longest,

@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -91,6 +90,11 @@ class Limit:
     rate: Rate | None = None  # how often one may start
     weight: int | None = None  # its share, where it competes with others: 2 gets twice as much as 1
     max_depth: int | None = None  # of a tenant: how many of its jobs may wait
+
+    @property
+    def stops(self) -> bool:
+        """Whether it can stop a start."""
+        return self.concurrency is not None or self.rate is not None
 
     @classmethod
     @lru_cache(maxsize=1_024)
@@ -212,9 +216,13 @@ def subjects(
     if tenant:
         found.append(f"tenant:{tenant}")
     if key:
-        # With the length, because both names may have any characters in them.
-        found.append(f"key:{key}" if is_shared else f"{_OWN_KEY}{len(tenant)}:{tenant}:{key}")
+        found.append(f"key:{key}" if is_shared else own_key(tenant, key))
     return tuple(found)
+
+
+def own_key(tenant: str, key: str) -> str:
+    """Name a tenant's own key: with the length, because both may have any characters in them."""
+    return f"{_OWN_KEY}{len(tenant)}:{tenant}:{key}"
 
 
 def default_of(subject: str) -> str:
@@ -232,11 +240,11 @@ def own_limit(subject: str, found: Mapping[tuple[str, str], str]) -> Limit | Non
     `found` has the texts of records by their kind (`limit`, `declared`) and key; of a queue, also
     its own record (`queue`), which counts over both.
     """
-    places = (("limit", subject), ("declared", subject))
-    limit = next((Limit.read(found[place]) for place in places if place in found), None)
-    kind, _, name = subject.partition(":")
-    if kind == "queue" and ("queue", name) in found:
-        return (limit or NO_LIMIT).said_of_queue(found["queue", name])
+    text = found.get(("limit", subject)) or found.get(("declared", subject))
+    limit = None if text is None else Limit.read(text)
+    if subject.startswith("queue:"):
+        said = found.get(("queue", subject.removeprefix("queue:")))
+        return limit if said is None else (limit or NO_LIMIT).said_of_queue(said)
     return limit
 
 
@@ -259,6 +267,7 @@ class Limits:
         self._own_of = own_of
         self._own: dict[str, Limit | None] = {}
         self._limits: dict[str, Limit] = {}
+        self._common: dict[tuple[str, str, str], tuple[list[Bound], int]] = {}
 
     def own(self, subject: str) -> Limit | None:
         """Return what was said of this very subject."""
@@ -278,11 +287,27 @@ class Limits:
     def bounds(self, names: Sequence[str]) -> list[Bound]:
         """Return those of these subjects that can stop a start, each with its limit."""
         found = ((name, self.of(name)) for name in names)
-        return [
-            (name, limit)
-            for name, limit in found
-            if limit.concurrency is not None or limit.rate is not None
-        ]
+        return [(name, limit) for name, limit in found if limit.stops]
+
+    def of_line(self, queue: str, task: str, tenant: str, key: str) -> tuple[list[Bound], int]:
+        """Return what can stop a line's start, and how far one moves the turn of its lane.
+
+        What it has in common with others is looked up once: there may be very many of them.
+        """
+        common = self._common.get((queue, task, tenant))
+        if common is None:
+            names = self.subjects(queue, task, tenant, None)
+            common = (self.bounds(names), step_of([self.of(name) for name in names[2:]]))
+            self._common[queue, task, tenant] = common
+        if not key:
+            return common
+        bounds, step = common
+        name = f"key:{key}"
+        name = own_key(tenant, key) if self.own(name) is None else name
+        limit = self.of(name)
+        if limit.stops:
+            bounds = [*bounds, (name, limit)]
+        return bounds, step_of([limit]) if limit.weight else step
 
     def subjects(self, queue: str, task: str, tenant: str, key: str | None) -> tuple[str, ...]:
         """Name what a job counts against: a key that somebody gave a limit is one for all tenants.
@@ -298,14 +323,35 @@ class Limits:
 Held = tuple[str, str, str, str | None, int]  # queue, task, tenant, key, and how many run
 
 
-def count_running(held: Iterable[Held]) -> Counter[str]:
-    """Count what runs by all that it may count against, whichever limits there are."""
-    counts: Counter[str] = Counter()
-    for queue, task, tenant, key, number in held:
-        names = subjects(queue, task, tenant, key, is_shared=False)
-        for subject in (*names, f"key:{key}") if key else names:
-            counts[subject] += number
-    return counts
+_NAMED: Final[Mapping[str, Callable[[Held], str]]] = {  # an empty name is nobody's
+    "queue": lambda held: f"queue:{held[0]}",
+    "task": lambda held: f"task:{held[1]}",
+    "tenant": lambda held: f"tenant:{held[2]}",
+    "key": lambda held: f"key:{held[3] or ''}",
+    "own-key": lambda held: own_key(held[2], held[3] or ""),
+}
+
+
+class Running(dict[str, int]):
+    """How many run, by subject: of each kind of subject counted when one is first asked for."""
+
+    def __init__(self, held: Callable[[], Iterable[Held]]) -> None:
+        super().__init__()
+        self._read = held
+        self._held: list[Held] | None = None
+        self._kinds: set[str] = set()
+
+    def __missing__(self, subject: str) -> int:
+        kind = subject.partition(":")[0]
+        if kind not in self._kinds:
+            self._kinds.add(kind)
+            if self._held is None:
+                self._held = list(self._read())  # before the first start, never after
+            name_of = _NAMED[kind]
+            for held in self._held:
+                name = name_of(held)
+                self[name] = self.get(name, 0) + held[-1]
+        return self.setdefault(subject, 0)
 
 
 class Gate:
@@ -315,14 +361,13 @@ class Gate:
         self,
         now: int,
         limits: Limits,
-        running: Callable[[], Iterable[Held]],
+        running: Running,
         pace_of: Callable[[str], Pace],
     ) -> None:
         self.limits = limits
         self._now = now
         self._running = running
         self._pace_of = pace_of
-        self._counts: Counter[str] | None = None
         self._paces: dict[str, Pace] = {}
         self.used: set[str] = set()  # the subjects whose pace has moved
         self.free_at: int | None = None  # when the first of those that a rate stopped may start
@@ -333,15 +378,10 @@ class Gate:
             self._paces[subject] = self._pace_of(subject)
         return self._paces[subject]
 
-    def _count(self, subject: str) -> int:
-        if self._counts is None:
-            self._counts = count_running(self._running())
-        return self._counts[subject]
-
     def stopped_by(self, bounds: Sequence[Bound]) -> str | None:
         """Return the first of these subjects that lets no other job start now."""
         for subject, limit in bounds:
-            if limit.concurrency is not None and self._count(subject) >= limit.concurrency:
+            if limit.concurrency is not None and self._running[subject] >= limit.concurrency:
                 return subject
             if limit.rate is not None:
                 free_at = limit.rate.free_at(self.pace(subject))
@@ -354,9 +394,7 @@ class Gate:
         """Count one start against all of these."""
         for subject, limit in bounds:
             if limit.concurrency is not None:
-                self._count(subject)  # what runs is read before the first start, never after
-                assert self._counts is not None  # noqa: S101 - the line above read it
-                self._counts[subject] += 1
+                self._running[subject] += 1
             if limit.rate is not None:
                 self._paces[subject] = limit.rate.after(self.pace(subject), self._now)
                 self.used.add(subject)

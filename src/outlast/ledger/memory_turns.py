@@ -11,17 +11,17 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 
 from outlast.core.job import Doc, JobRecord
-from outlast.core.share import AGED_EVERY, NO_PACE, Limits, Pace, count_running, own_limit, step_of
+from outlast.core.share import AGED_EVERY, NO_PACE, Limits, Pace, Running, own_limit, step_of
 from outlast.core.status import Status
 
 _Lane = tuple[str, str | None]
 _Level = tuple[str, int]  # queue and priority
 
 
-def running_of(jobs: Iterable[JobRecord]) -> Counter[str]:
+def running_of(jobs: Iterable[JobRecord]) -> Running:
     """Count what holds a lease, by each of its subjects."""
-    held = (row for row in jobs if row.status is Status.PROCESSING)
-    return count_running((r.queue, r.task, r.tenant, r.concurrency_key, 1) for r in held)
+    held = [row for row in jobs if row.status is Status.PROCESSING]
+    return Running([(r.queue, r.task, r.tenant, r.concurrency_key, 1) for r in held].copy)
 
 
 def limits_in(docs: Mapping[tuple[str, str], Doc]) -> Limits:
@@ -44,7 +44,7 @@ class Turns:
         self,
         queue: str,
         waiting: list[JobRecord],
-        running: Counter[str],
+        running: Running,
         limits: Limits,
         *,
         room: int,
@@ -97,16 +97,14 @@ class Turns:
         step = step_of([limits.of(name) for name in _names(row, limits)[2:]])
         self._passes[level][_lane(row)] = self._at[level] + step
 
-    def _count(self, row: JobRecord, running: Counter[str], limits: Limits, now: int) -> None:
+    def _count(self, row: JobRecord, running: Running, limits: Limits, now: int) -> None:
         for name in _names(row, limits):
             running[name] += 1
             rate = limits.of(name).rate
             if rate is not None:
                 self._paces[name] = rate.after(self._paces.get(name, NO_PACE), now)
 
-    def _free_at(
-        self, row: JobRecord, running: Mapping[str, int], limits: Limits, now: int
-    ) -> int | None:
+    def _free_at(self, row: JobRecord, running: Running, limits: Limits, now: int) -> int | None:
         """Return from when on its rates let the job start; 0: now; None: when another ends."""
         latest = 0
         for name in _names(row, limits):
@@ -121,7 +119,7 @@ class Turns:
     def free_at(
         self,
         waiting: list[JobRecord],
-        running: Mapping[str, int],
+        running: Running,
         limits: Limits,
         now: int,
     ) -> int | None:

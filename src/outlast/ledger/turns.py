@@ -9,11 +9,10 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush, heapreplace
 from typing import Any, Final
 
-from outlast.core.share import AGED_EVERY, Gate, step_of
+from outlast.core.share import AGED_EVERY, Gate
 from outlast.ledger.rows import Row
 
 _SHARED: Final = 2  # so many lanes make a level one to share
-_FIRST_LANE_NAME: Final = 2  # of a line's subjects, after its queue and its task
 Lane = tuple[str, str]
 Place = dict[str, Any]  # the queue, priority and task of a stream; of a line, tenant and key too
 
@@ -50,7 +49,8 @@ class Level:
 
     def turn(self, line: "Line") -> int:
         """Return where a line stands: never before the level, so that nobody saves up turns."""
-        return max(self.passes.get(line.lane, line.passed), self.at)
+        turn = self.passes.get(line.lane, line.passed)
+        return turn if turn > self.at else self.at  # noqa: FURB136 - asked for at every start
 
     def first(self) -> "Line | None":
         """Return the line whose turn it is."""
@@ -102,11 +102,8 @@ class Line:
         self.place = {**stream.place, "tenant": tenant, "key": key}
         self.lane = (tenant, key)
         self.passed: int = passed
-        where = stream.place
         limits = stream.view.gate.limits
-        names = limits.subjects(where["queue"], where["task"], tenant, key)
-        self.bounds = limits.bounds(names)
-        self.step = step_of([limits.of(name) for name in names[_FIRST_LANE_NAME:]])
+        self.bounds, self.step = limits.of_line(stream.queue, stream.task, tenant, key)
         self.head: int = first or 0  # the number of its first job; 0: it has none
         self.is_read = True  # else no job of it has a smaller number than that
         self._numbers: list[int] = []
@@ -128,6 +125,7 @@ class Stream:
 
     def __init__(self, view: View, level: Level, task: str) -> None:
         self.view = view
+        self.queue, self.task = view.queue, task
         self._level = level
         self.place: Place = {"queue": view.queue, "priority": level.priority, "task": task}
         self._common = (f"queue:{view.queue}", f"task:{task}")

@@ -10,6 +10,7 @@ from outlast.core.share import (
     Held,
     Limits,
     Pace,
+    Running,
     default_of,
     own_limit,
     subjects,
@@ -51,7 +52,7 @@ async def limits_of_lines(db: Session, lines: Iterable[Line]) -> Limits:
 
 def bounds_of(line: Line, limits: Limits) -> list[Bound]:
     """Return what may stop a start from this line."""
-    return limits.bounds(limits.subjects(*line))
+    return limits.of_line(*line)[0]
 
 
 async def gates_of(
@@ -66,7 +67,7 @@ async def gates_of(
     paces: dict[str, Pace] = {}
     if paced:
         paces = {name: Pace(due, at) for name, due, at in await db.rows("paces", subjects=paced)}
-    return lambda: Gate(now, limits, lambda: held, lambda name: paces.get(name, NO_PACE))
+    return lambda: Gate(now, limits, Running(held.copy), lambda name: paces.get(name, NO_PACE))
 
 
 def reach_beyond(records: Records) -> bool:

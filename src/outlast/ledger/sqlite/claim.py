@@ -11,7 +11,7 @@ from typing import Any, Final
 import apsw
 
 from outlast.core.job import Lease, Leases, Want
-from outlast.core.share import NO_PACE, Gate, Limit, Limits, Pace, own_limit
+from outlast.core.share import NO_PACE, Gate, Limit, Limits, Pace, Running, own_limit
 from outlast.ledger import rows as rows_of
 from outlast.ledger.rows import Row
 from outlast.ledger.sqlite.connection import one, rows
@@ -70,7 +70,7 @@ def _gate(db: apsw.Connection, now: int) -> Gate:
         row = one(db, sql("pace"), {"subject": subject})
         return NO_PACE if row is None else Pace(*row)
 
-    return Gate(now, Limits(own_of), lambda: rows(db, sql("running")), pace_of)
+    return Gate(now, Limits(own_of), Running(lambda: rows(db, sql("running"))), pace_of)
 
 
 def looked_up(db: apsw.Connection, subject: str) -> Limit | None:
@@ -100,9 +100,9 @@ class _Hand:
         lines = rows(self._db, sql("lines"), {"queue": self._queue})
         if len(lines) == 1 and lines[0][-1] == 0:
             place = dict(zip(("priority", "tenant", "key", "task"), lines[0], strict=False))
-            limits = self._gate.limits
-            names = limits.subjects(self._queue, place["task"], place["tenant"], place["key"])
-            if not limits.bounds(names):
+            names = (place["task"], place["tenant"], place["key"])
+            bounds, _ = self._gate.limits.of_line(self._queue, *names)
+            if not bounds:
                 return self._take_all(place)
         return self._take_shared() if lines else []
 

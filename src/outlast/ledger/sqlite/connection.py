@@ -62,6 +62,14 @@ def connect(path: str, patience: Patience | None = None) -> apsw.Connection:
     return connection
 
 
+def remember_undo(db: apsw.Connection) -> None:
+    """Keep in memory, and not in a file beside it, what takes back a statement that fails.
+
+    A claim of many keys changes a page for each: with a file, every page was written twice.
+    """
+    db.execute("PRAGMA temp_store = MEMORY")
+
+
 def one(db: apsw.Connection, statement: str, binds: object = ()) -> tuple[Any, ...] | None:
     """Return the first row, untyped: what a column holds is the schema's to say."""
     row: tuple[Any, ...] | None = db.execute(statement, binds).fetchone()  # type: ignore[arg-type]

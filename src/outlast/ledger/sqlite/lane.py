@@ -22,6 +22,7 @@ from outlast.ledger.sqlite.connection import (
     connect,
     explained,
     on_commit,
+    remember_undo,
     roll_back,
 )
 
@@ -80,6 +81,7 @@ class Lane:
         writes: bool,
         after_commit: Callable[[], None],
         make_room: Callable[[], bool] = lambda: False,
+        huge: bool = False,  # its works may change more than memory holds
     ) -> None:
         self._path = path
         self._clock = clock
@@ -90,6 +92,8 @@ class Lane:
         self._short: dict[asyncio.AbstractEventLoop, list[_Job]] = {}
         self._patience = Patience()
         self._connection = connect(path, self._patience)
+        if writes and not huge:
+            remember_undo(self._connection)
         self._pages = 0
         on_commit(self._connection, self._grown)
         self._turn = Lock()  # who may use the connection

@@ -54,17 +54,21 @@ class SqliteLedger:
         self._bell = SocketBell(path, new_id)
         self._reserve = Reserve(path)
         try:
-            self._writer = Lane(
-                path,
-                clock,
-                writes=True,
-                after_commit=self._bell.ring,
-                make_room=self._reserve.spend,
-            )
+            self._writer = self._write_lane()
         except BaseException:
             self._bell.close()
             raise
         self._reader = Lane(path, clock, writes=False, after_commit=lambda: None)
+
+    def _write_lane(self, *, huge: bool = False) -> Lane:
+        return Lane(
+            self._path,
+            self._clock,
+            writes=True,
+            after_commit=self._bell.ring,
+            make_room=self._reserve.spend,
+            huge=huge,
+        )
 
     @property
     def path(self) -> str:
@@ -186,8 +190,13 @@ class SqliteLedger:
         newest = max(number for number, _ in migrations())
         # Whoever finds nothing to do takes no write lock: it may be the caller's own connection's.
         version = await self._reader.run(self._version)
-        while version < newest:
-            version = await self._writer.run(self._migrate_one)
+        if version < newest:
+            lane = self._write_lane(huge=True)
+            try:
+                while version < newest:
+                    version = await lane.run(self._migrate_one)
+            finally:
+                await lane.close()
         if version > newest:
             raise UnavailableError(
                 f"the ledger {self._path} has schema {version}, made by a newer Outlast: "

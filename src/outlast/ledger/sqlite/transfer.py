@@ -79,7 +79,7 @@ class SqliteSource(_File):
     def _open(self, *, writes: bool) -> Lane:
         if not _is_there(self._path):
             raise UnavailableError(f"there is no ledger {self._path}", hint="give another --from")
-        return Lane(self._path, self._clock, writes=writes, after_commit=self.bell.ring)
+        return Lane(self._path, self._clock, writes=writes, huge=True, after_commit=self.bell.ring)
 
     async def hold(self) -> None:
         self._mover = _lock_file(self._path)
@@ -158,7 +158,7 @@ class SqliteTarget(_File):
 
     def _open(self, *, writes: bool) -> Lane:
         here = self._aside if _is_there(self._aside) else self._path
-        return Lane(here, self._clock, writes=writes, after_commit=lambda: None)
+        return Lane(here, self._clock, writes=writes, huge=True, after_commit=lambda: None)
 
     async def refuse_if_taken(self) -> None:
         for there in (self._path, f"{self._path}-wal"):

@@ -1,2 +1,3 @@
+-- In the order of the index, which needs no sorting: many workers may each hold many.
 SELECT queue, task, tenant, concurrency_key, count(*) FROM job
-WHERE status = 'processing' GROUP BY 1, 2, 3, 4
+WHERE status = 'processing' GROUP BY holder, queue, task, tenant, concurrency_key
