@@ -8,8 +8,9 @@ import pytest
 from ledger_fixtures import NOW
 
 from outlast.core.errors import UnavailableError
-from outlast.ledger.sqlite.connection import CHECKPOINT_PAGES
+from outlast.ledger.sqlite.connection import CHECKPOINT_PAGES, CHECKPOINT_PAGES_MIN
 from outlast.ledger.sqlite.lane import HERE_US, REST_US, Lane
+from outlast.ledger.sqlite.reserve import RESERVE_BYTES
 
 
 class StillClock:
@@ -152,3 +153,15 @@ async def test_the_log_stays_short(lane, tmp_path, short):
 
     log = (tmp_path / "l.db-wal").stat().st_size / 4096
     assert log < 2 * CHECKPOINT_PAGES
+
+
+@pytest.mark.parametrize("short", [True, False])
+async def test_while_the_disk_is_full_the_log_needs_no_more_than_the_reserve(
+    lane, tmp_path, monkeypatch, short
+):
+    monkeypatch.setattr(lane, "_is_full", lambda: True)
+
+    for n in range(CHECKPOINT_PAGES_MIN):
+        await run(lane, put(n, "x" * 16_000), short=short)
+
+    assert (tmp_path / "l.db-wal").stat().st_size < 1.1 * RESERVE_BYTES

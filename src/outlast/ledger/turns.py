@@ -91,7 +91,6 @@ class Line:
         "is_read",
         "lane",
         "passed",
-        "place",
         "step",
         "stream",
     )
@@ -99,7 +98,6 @@ class Line:
     def __init__(self, stream: "Stream", row: Row) -> None:
         tenant, key, passed, _, first = row
         self.stream = stream
-        self.place = {**stream.place, "tenant": tenant, "key": key}
         self.lane = (tenant, key)
         self.passed: int = passed
         limits = stream.view.gate.limits
@@ -107,6 +105,12 @@ class Line:
         self.head: int = first or 0  # the number of its first job; 0: it has none
         self.is_read = True  # else no job of it has a smaller number than that
         self._numbers: list[int] = []
+
+    @property
+    def place(self) -> Place:
+        """Return what its jobs have in common, as a store asks for them."""
+        tenant, key = self.lane
+        return {**self.stream.place, "tenant": tenant, "key": key}
 
     def advance(self) -> None:
         """Leave the first job behind; who is next is read when that is asked for."""
@@ -156,12 +160,13 @@ class Stream:
                 self.read_one()
             if not self._ready:
                 return None
-            turn, *_, line = self._ready[0]
+            entry = self._ready[0]
+            line = entry[-1]
             if not line.is_read:
                 line.read()
                 self._settle(line)
                 continue
-            if self._level.turn(line) > turn:
+            if self._level.turn(line) > entry[0]:
                 self._settle(line)
                 continue
             stopper = self.view.gate.stopped_by(line.bounds)
@@ -174,8 +179,10 @@ class Stream:
 
     def _may_come_first(self, row: Row) -> bool:
         # As it was written down, because the rows behind it are in that order.
-        turn = max(row[2], self._level.at)
-        return not self._ready or (turn, row[3]) < self._ready[0][:2]
+        if not self._ready:
+            return True
+        turn, number, *_ = self._ready[0]
+        return (max(row[2], self._level.at), row[3]) < (turn, number)
 
     def _settle(self, line: Line) -> None:
         """Put the first line where it belongs after it, or another of its lane, was served."""

@@ -17,7 +17,8 @@ from outlast.ledger.sqlite.statements import fragments
 # (sqlite.org/wal.html, section "WAL-reset bug").
 SQLITE_MIN: Final = 3_051_003
 BUSY_DEADLINE_S: Final = 10.0
-CHECKPOINT_PAGES: Final = 1_000
+CHECKPOINT_PAGES: Final = 4_000  # jobs of many keys lie on many pages: those are written once then
+CHECKPOINT_PAGES_MIN: Final = 1_000  # while the disk is full, and no more than the reserve is there
 _PAUSES_S: Final = (0.0002, 0.0005, 0.001, 0.002)
 
 

@@ -15,6 +15,7 @@ from outlast.core.errors import UnavailableError
 from outlast.core.ports import Clock
 from outlast.ledger.sqlite.connection import (
     CHECKPOINT_PAGES,
+    CHECKPOINT_PAGES_MIN,
     Patience,
     begin,
     checkpoint,
@@ -81,6 +82,7 @@ class Lane:
         writes: bool,
         after_commit: Callable[[], None],
         make_room: Callable[[], bool] = lambda: False,
+        is_full: Callable[[], bool] = lambda: False,  # the disk, but for the room that was made
         huge: bool = False,  # its works may change more than memory holds
     ) -> None:
         self._path = path
@@ -88,6 +90,7 @@ class Lane:
         self._writes = writes
         self._after_commit = after_commit
         self._make_room = make_room
+        self._is_full = is_full
         self._inbox: SimpleQueue[list[_Job] | _Signal] = SimpleQueue()
         self._short: dict[asyncio.AbstractEventLoop, list[_Job]] = {}
         self._patience = Patience()
@@ -193,7 +196,7 @@ class Lane:
                 self._patience.none = False
             self._transact(group)
             changed = self._connection.total_changes() != before
-            due = self._pages >= CHECKPOINT_PAGES
+            due = self._is_log_long()
         finally:
             self._turn.release()
         if self._clock.elapsed_us() - start > HERE_US:
@@ -218,7 +221,7 @@ class Lane:
                 # A claim that found nothing must not wake anyone, least of all its own worker.
                 if changed:
                     self._after_commit()
-            if self._pages >= CHECKPOINT_PAGES:
+            if self._is_log_long():
                 # After the answers, so that nobody waits for it who need not.
                 with self._turn:
                     checkpoint(self._connection)
@@ -253,6 +256,11 @@ class Lane:
 
     def _grown(self, pages: int) -> None:
         self._pages = pages
+
+    def _is_log_long(self) -> bool:
+        if self._pages < CHECKPOINT_PAGES_MIN:
+            return False
+        return self._pages >= CHECKPOINT_PAGES or self._is_full()
 
     def _transact(self, group: list[_Job]) -> None:
         """Commit the group as one; if it fails, each alone, so that no neighbour is harmed."""

@@ -15,7 +15,7 @@ class Reserve:
     """A file beside the ledger that holds nothing but room.
 
     Whatever ends, renews or prunes a job may spend it. New jobs are refused from then on, until
-    there is room enough to make it again.
+    there is room enough to make it again; the file is empty so long.
     """
 
     def __init__(self, path: str) -> None:
@@ -36,10 +36,18 @@ class Reserve:
     def spend(self) -> bool:
         """Give the room away; return whether there was any."""
         try:
-            self._file.unlink()
+            had_room = self._file.stat().st_size > 0
+            os.truncate(self._file, 0)
         except OSError:
             return False
-        return True
+        return had_room
+
+    def is_spent(self) -> bool:
+        """Whether the disk was full, and is not known to have room again."""
+        try:
+            return self._file.stat().st_size == 0
+        except OSError:
+            return False  # it was never made
 
     def _make(self) -> None:
         try:

@@ -67,6 +67,7 @@ class SqliteLedger:
             writes=True,
             after_commit=self._bell.ring,
             make_room=self._reserve.spend,
+            is_full=self._reserve.is_spent,
             huge=huge,
         )
 
