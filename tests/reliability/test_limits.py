@@ -86,10 +86,11 @@ async def submit_all(ledger, file, jobs, keys):
 
 async def kill_one(ledger, dice, deaths):
     """Kill a worker that lives, and note when."""
-    docs = [doc for doc in await ledger.docs("worker") if doc.lease_until]
-    pid = json.loads(dice.choice(docs).doc)["pid"] if docs else 0
-    if not pid or pid in deaths:
+    docs = [json.loads(doc.doc) for doc in await ledger.docs("worker") if doc.lease_until]
+    living = [doc["pid"] for doc in docs if doc["pid"] not in deaths]  # the dead stay listed a while
+    if not living:
         return 0
+    pid = dice.choice(living)
     deaths[pid] = CLOCK.elapsed_us()
     os.kill(pid, signal.SIGKILL)
     return 1
@@ -117,7 +118,8 @@ async def story_of(folder, app_file, jobs, kills=KILLS, keys=KEYS):
                 done = await ended(ledger)
                 if done == jobs:
                     break
-                if killed < kills and done > jobs * killed / (kills + 1):
+                # In the first half: whoever is killed late may find nothing left to be killed for.
+                if killed < kills and done > jobs * killed / (2 * kills):
                     killed += await kill_one(ledger, dice, deaths)
                 if lowered is None and done >= jobs // 2:
                     await app.limit("key:*", concurrency=LOWERED)
