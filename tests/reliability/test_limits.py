@@ -85,9 +85,9 @@ async def submit_all(ledger, file, jobs, keys):
 
 
 async def kill_one(ledger, dice, deaths):
-    """Kill a worker that lives, and note when."""
+    """Kill a worker that lives, and note when; the dead stay listed for a while."""
     docs = [json.loads(doc.doc) for doc in await ledger.docs("worker") if doc.lease_until]
-    living = [doc["pid"] for doc in docs if doc["pid"] not in deaths]  # the dead stay listed a while
+    living = [doc["pid"] for doc in docs if doc["pid"] not in deaths]
     if not living:
         return 0
     pid = dice.choice(living)
