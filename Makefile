@@ -15,8 +15,8 @@ ARGS ?=
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(STAMP) ## run the studio: real slow work, a killed worker, nothing lost
-	@$(BIN)/python examples/studio/demo.py $(ARGS)
+demo: $(STAMP) ## run the studio: real slow work, a killed worker, nothing lost (LEDGER=postgres BROKER=redis)
+	@$(BIN)/python examples/studio/demo.py $(if $(LEDGER),--ledger $(LEDGER)) $(if $(BROKER),--broker $(BROKER)) $(ARGS)
 
 test: $(STAMP) ## run the tests (ARGS="-k lease" is passed to pytest)
 	@$(BIN)/python -m pytest $(ARGS)

@@ -1,6 +1,6 @@
 """Run the studio: slow work of every kind over HTTP, a killed worker, and nothing lost.
 
-usage: python examples/studio/demo.py [--folder studio-run]
+usage: python examples/studio/demo.py [--folder studio-run] [--ledger postgres] [--broker redis]
 """
 
 import argparse
@@ -30,8 +30,11 @@ from checks import (
     check_videos,
     download,
 )
+from fleet import BROKERS, LEDGERS, Places, open_fleet
 from screen import Screen, facts_table, open_screen, places_table
 from stage import HERE, Api, DemoError, Stage, open_stage
+
+from outlast.core.errors import OutlastError
 
 SAMPLES = HERE / "samples"
 PHOTOS = ("astronaut.png", "china.jpg", "flower.jpg", "hubble_deep_field.jpg", "rocket.jpg")
@@ -267,43 +270,50 @@ def fresh_folder(parent: Path) -> Path:
     return folder
 
 
-async def play(parent: Path) -> None:
+async def play(parent: Path, ledger: str, broker: str) -> None:
     """Run the demo in a fresh folder; on a terminal, stay up afterwards."""
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     folder = fresh_folder(parent)
-    began = time.monotonic()
     screen = open_screen()
     screen.say(f"Everything of this run goes to {_short(folder)}")
     try:
-        async with open_stage(folder) as stage, Api(stage.url) as api:
-            screen.say(f"API: {stage.url}; 2 worker processes; a mail server and a slow API.")
-            demo = Demo(stage, api, screen)
-            try:
-                async with asyncio.timeout(DEMO_SECONDS):
-                    await demo.run()
-            except TimeoutError:
-                raise DemoError(demo.unfinished()) from None
-            screen.console.print(f"All of it took {time.monotonic() - began:.0f} s.", style="bold")
-            if screen.console.is_terminal:
-                screen.console.print(
-                    f"Dashboard: {stage.url}/   API: {stage.url}/docs   Ctrl-C stops."
-                )
-                # Ctrl-C is the way to end what went well, and no failure.
-                with contextlib.suppress(asyncio.CancelledError):
-                    await asyncio.Event().wait()
+        with open_fleet(folder, ledger, broker) as places:
+            screen.say(f"Ledger: {ledger}; broker: {broker}.")
+            await _play(folder, places, screen)
     finally:
         screen.close()
+
+
+async def _play(folder: Path, places: Places, screen: Screen) -> None:
+    began = time.monotonic()
+    async with open_stage(folder, places) as stage, Api(stage.url) as api:
+        screen.say(f"API: {stage.url}; 2 worker processes; a mail server and a slow API.")
+        demo = Demo(stage, api, screen)
+        try:
+            async with asyncio.timeout(DEMO_SECONDS):
+                await demo.run()
+        except TimeoutError:
+            raise DemoError(demo.unfinished()) from None
+        screen.console.print(f"All of it took {time.monotonic() - began:.0f} s.", style="bold")
+        if screen.console.is_terminal:
+            screen.console.print(f"Dashboard: {stage.url}/   API: {stage.url}/docs   Ctrl-C stops.")
+            # Ctrl-C is the way to end what went well, and no failure.
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
 
 
 def main() -> int:
     """Run the demo from the command line and return its exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--folder", type=Path, default=Path("studio-run"), help="where runs go")
+    parser.add_argument("--ledger", choices=LEDGERS, default="sqlite", help="where jobs are kept")
+    parser.add_argument("--broker", choices=BROKERS, default="ledger", help="what wakes workers")
+    given = parser.parse_args()
     try:
-        asyncio.run(play(parser.parse_args().folder))
-    except (DemoError, OSError, ValueError) as error:
+        asyncio.run(play(given.folder, given.ledger, given.broker))
+    except (DemoError, OutlastError, OSError, ValueError) as error:
         print(f"demo failed: {error}", file=sys.stderr)
         return 1
     except (KeyboardInterrupt, asyncio.CancelledError):

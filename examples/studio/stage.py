@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import httpx
+from fleet import Places
 
 HERE = Path(__file__).parent
 READY_SECONDS = 30.0
@@ -94,7 +95,7 @@ class Stage:
 
 
 @contextlib.asynccontextmanager
-async def open_stage(folder: Path) -> AsyncIterator[Stage]:
+async def open_stage(folder: Path, places: Places) -> AsyncIterator[Stage]:
     """Start all processes in a folder, and stop them in the end, whatever happens."""
     async with contextlib.AsyncExitStack() as running:
         command = [sys.executable, str(HERE / "servers.py"), "--folder", str(folder / "servers")]
@@ -104,9 +105,9 @@ async def open_stage(folder: Path) -> AsyncIterator[Stage]:
         found = await servers.ready(r"ready smtp=(\S+) api=(\S+)\n")
         # Who presses Ctrl-C in the middle has no use for the half-done jobs: stop soon.
         environment = {"STUDIO_SMTP": found[1], "STUDIO_API": found[2], "OUTLAST_GRACE": "1"}
+        environment |= {"OUTLAST_LEDGER": places.ledger, "OUTLAST_BROKER": places.broker}
         command = [sys.executable, "-m", "outlast", "dev", str(HERE / "app.py")]
         command += ["--host", "127.0.0.1", "--port", "0", "--processes", "2"]
-        command += ["--ledger", f"sqlite:///{folder / 'outlast.db'}"]
         command += ["--blobs", str(folder / "blobs")]
         outlast = Server.start("outlast", command, folder=folder, environment=environment)
         running.push_async_callback(outlast.stop)
