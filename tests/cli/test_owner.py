@@ -2,6 +2,7 @@
 
 import json
 from hashlib import sha256
+from importlib.metadata import version
 
 import pytest
 
@@ -45,6 +46,23 @@ def test_a_key_is_revoked_by_its_prefix_or_its_secret(run, url, part):
     assert secret not in result.output
     (left,) = using(url, lambda ledger: ledger.docs("key"))
     assert left.key == sha256(other.encode()).hexdigest()
+
+
+def test_the_last_step_of_an_upgrade_is_refused_beside_workers_of_another_release(run, url):
+    def living(release):
+        doc = json.dumps({"version": release})
+        return lambda ledger: ledger.put("worker", release, doc, ttl_us=60_000_000)
+
+    finish = ("migrate", "--finish", "--ledger", url)
+    run("migrate", "--ledger", url)
+    using(url, living(version("outlast")))
+    beside_itself = run(*finish)
+    using(url, living("0.0.9"))
+    beside_another = run(*finish)
+
+    assert beside_itself.exit_code == 0, beside_itself.output
+    assert beside_another.exit_code == 5, beside_another.output
+    assert "1 of 0.0.9" in beside_another.output
 
 
 def test_a_server_wants_its_key_and_takes_it_from_the_environment(run, url, start):

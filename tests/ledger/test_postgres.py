@@ -12,6 +12,7 @@ from outlast.core.job import Filter, Page
 from outlast.ledger import open_ledger, shown
 from outlast.ledger.postgres import schema
 from outlast.ledger.postgres.statements import migrations, numbered
+from outlast.ledger.steps import Step, newest
 
 
 async def said(url, ask):
@@ -100,7 +101,7 @@ async def test_a_database_that_was_never_migrated_is_told_so(database):
 async def test_a_newer_schema_is_told_and_left_alone(database, monkeypatch):
     ledger = open_ledger(database)
     await ledger.migrate()
-    newer = [*migrations(), (99, "CREATE TABLE outlast.later (n int)")]
+    newer = [*migrations(), Step(99, "CREATE TABLE outlast.later (n int)")]
     with monkeypatch.context() as later:
         later.setattr(schema, "migrations", lambda: newer)
         await ledger.migrate()
@@ -117,7 +118,7 @@ async def test_many_processes_that_migrate_at_once_do_it_once(database):
 
     versions = await asyncio.gather(*(ledger.migrate() for ledger in ledgers))
 
-    assert versions == [schema.newest()] * 4
+    assert versions == [newest(migrations())] * 4
     await asyncio.gather(*(ledger.close() for ledger in ledgers))
 
 

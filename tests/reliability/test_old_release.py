@@ -16,8 +16,9 @@ import pytest
 from outlast.core.job import Filter, NewJob, Page
 from outlast.core.status import Status
 from outlast.ledger import open_ledger
-from outlast.ledger.postgres.schema import newest as newest_of_postgres
+from outlast.ledger.postgres.statements import migrations as migrations_of_postgres
 from outlast.ledger.sqlite.statements import migrations
+from outlast.ledger.steps import newest
 from outlast.system import new_id
 from tests.conftest import needs_history
 
@@ -50,9 +51,12 @@ ALL = 300
 
 
 def test_each_store_has_its_newest_migration_judged_here():
-    newest = {"sqlite": max(number for number, _ in migrations()), "postgres": newest_of_postgres()}
+    there_are = {
+        "sqlite": newest(migrations()),
+        "postgres": newest(migrations_of_postgres()),
+    }
 
-    assert {store: number for store, (number, _) in BEFORE.items()} == newest
+    assert {store: number for store, (number, _) in BEFORE.items()} == there_are
 
 
 @pytest.fixture

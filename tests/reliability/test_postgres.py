@@ -15,6 +15,7 @@ from outlast.core.limits import LEASE_US, SECOND
 from outlast.ledger import open_ledger
 from outlast.ledger.postgres import bell, connection, pool, schema
 from outlast.ledger.postgres.statements import migrations
+from outlast.ledger.steps import Step
 from outlast.system import CLOCK, ENTROPY, new_id
 from outlast.testing.postgres import IMMEDIATE, private_postgres
 from outlast.upkeep import loop
@@ -349,7 +350,7 @@ async def test_a_migration_under_load_fails_no_call_and_holds_none_up_for_long(
                 slowest = max(slowest, CLOCK.elapsed_us() - start)
 
         tasks = [asyncio.ensure_future(load()) for _ in range(8)]
-        later = [*migrations(), (98, "ALTER TABLE outlast.job ADD COLUMN later integer")]
+        later = [*migrations(), Step(98, "ALTER TABLE outlast.job ADD COLUMN later integer")]
         monkeypatch.setattr(schema, "migrations", lambda: later)
         while (await old.count(Filter(), ""))[()] < 50:
             pass

@@ -10,6 +10,7 @@ import sys
 import traceback
 from collections.abc import Mapping
 from contextlib import suppress
+from importlib.metadata import version
 from typing import Any, NamedTuple
 
 from outlast.blobs import open_blobs
@@ -32,8 +33,6 @@ from outlast.worker.executors import Executors
 from outlast.worker.lifeline import die_with_parent
 from outlast.worker.pool import Pool, PoolConfig
 from outlast.worker.supervisor import CANT_LOAD, NOTHING_TO_DO, SPEAKER
-
-VERSION = "0.1.0"
 
 
 class Part(NamedTuple):
@@ -65,7 +64,7 @@ async def _work(app: Outlast, settings: Settings, holder: str, own: list[str], p
         "queues": queues,
         "concurrency": pool_config.slots,
         "started_at": to_rfc3339(CLOCK.now_us()),
-        "version": VERSION,
+        "version": version("outlast"),
         "schedules": list(app.schedules.declared),
     }
     await app.schedules.sync()

@@ -1,11 +1,14 @@
 """The commands about the ledger as such: `migrate` and `doctor`."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict
+from importlib.metadata import version
 from typing import Any, Final
 
 import click
+from pydantic_core import from_json
 
 from outlast.cli import move
 from outlast.cli.backend import must_exist
@@ -13,7 +16,12 @@ from outlast.cli.checks import Check, of_blobs, of_disks, of_history, of_ledger,
 from outlast.cli.keys import with_ledger
 from outlast.cli.options import options
 from outlast.cli.output import show_json, show_table
-from outlast.core.errors import InvalidInputError, OutlastError, UnavailableError
+from outlast.core.errors import (
+    ConflictError,
+    InvalidInputError,
+    OutlastError,
+    UnavailableError,
+)
 from outlast.core.instant import duration_us
 from outlast.core.limits import SECOND
 from outlast.ledger import Ledger, open_ledger
@@ -34,6 +42,7 @@ _MAX_WAIT: Final = "15m"
     help="How long running jobs may take to end before they are given back.",
 )
 @click.option("--dry-run", is_flag=True, help="Only say what would be moved.")
+@click.option("--finish", is_flag=True, help="Also take away what only an older release used.")
 @click.option("--abort", is_flag=True, help="Take an unfinished move of --from back.")
 @options("ledger", "config", "json")
 def migrate(
@@ -41,10 +50,14 @@ def migrate(
     to: str | None,
     drain: str,
     dry_run: bool,
+    finish: bool,
     abort: bool,
     **given: Any,
 ) -> None:
     r"""Bring the ledger's schema up to this release; makes the ledger if there is none.
+
+    While the schema is brought up, processes of the release before work on. What only they used is
+    kept until --finish, which is refused while one of their workers lives.
 
     With --from and --to, move a ledger that is in use: history is copied while everything goes on,
     then running jobs may end, and for the rest nothing is written for a moment. Killed at any
@@ -59,8 +72,10 @@ def migrate(
     as_json = given["as_json"]
     if from_ is None and (to is not None or abort or dry_run):
         raise InvalidInputError("--from: expected the ledger to move, got none")
+    if from_ is not None and finish:
+        raise InvalidInputError("--finish: can't be given together with --from")
     if from_ is None:
-        _schema(**given)
+        _schema(finish=finish, **given)
     elif given["ledger"] is not None:
         raise InvalidInputError("--ledger: can't be given together with --from")
     elif abort:
@@ -74,10 +89,35 @@ def migrate(
         asyncio.run(move.move(from_, to, drain_s=drain_s, dry=dry_run, as_json=as_json))
 
 
-@with_ledger(make=True)
-async def _schema(ledger: Ledger, as_json: bool) -> None:
-    version = await ledger.migrate()
-    show_json({"schema": version}) if as_json else print(f"schema {version}")
+@with_ledger(make=True, migrate=False)
+async def _schema(ledger: Ledger, as_json: bool, *, finish: bool) -> None:
+    if finish:
+        await _refuse_beside_others(ledger)
+    schema = await ledger.migrate(finish=finish)
+    newest = int((await ledger.check()).get("schema_newest", schema))
+    if as_json:
+        show_json({"schema": schema, "newest": newest})
+    else:
+        print(f"schema {schema}")
+        if newest > schema:
+            print(f"once no older release runs, to come to {newest}: outlast migrate --finish")
+
+
+async def _refuse_beside_others(ledger: Ledger) -> None:
+    """Raise ConflictError when a worker of another release lives."""
+    now, ours = await ledger.now(), version("outlast")
+    others = Counter(
+        str(from_json(doc.doc).get("version"))
+        for doc in await ledger.docs("worker")
+        if (doc.lease_until or 0) > now
+    )
+    del others[ours]
+    if others:
+        told = ", ".join(f"{count} of {release}" for release, count in sorted(others.items()))
+        raise ConflictError(
+            f"--finish: workers of another release than {ours} run: {told}",
+            hint="stop them, and every other process of that release, then run it again",
+        )
 
 
 @click.command()

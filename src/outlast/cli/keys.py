@@ -25,7 +25,9 @@ _SECRET_BYTES: Final = 32
 _PREFIX_CHARS: Final = 11  # of the secret: enough to tell keys apart, far too few to guess one
 
 
-def with_ledger(*, make: bool) -> Callable[[Callable[..., Awaitable[None]]], Command]:
+def with_ledger(
+    *, make: bool, migrate: bool = True
+) -> Callable[[Callable[..., Awaitable[None]]], Command]:
     """Give a command an open, migrated ledger as its first argument; `make` it if it must be."""
 
     def decorate(fn: Callable[..., Awaitable[None]]) -> Command:
@@ -38,7 +40,8 @@ def with_ledger(*, make: bool) -> Callable[[Callable[..., Awaitable[None]]], Com
             async def work() -> None:
                 opened = open_ledger(url)
                 try:
-                    await opened.migrate()
+                    if migrate:
+                        await opened.migrate()
                     await fn(opened, *args, **given)
                 finally:
                     await opened.close()

@@ -94,5 +94,12 @@ async def _bring_up(url: str) -> None:
     ledger = open_ledger(url)
     try:
         await ledger.migrate()
+        facts = await ledger.check()
+        if facts["schema"] != facts["schema_newest"]:
+            raise InvalidInputError(
+                f"--from: the ledger still has what only an older release used (schema "
+                f"{facts['schema']} of {facts['schema_newest']})",
+                hint="run: outlast migrate --finish",
+            )
     finally:
         await ledger.close()

@@ -387,7 +387,7 @@ class MemoryLedger:
     async def now(self) -> int:
         return self._clock.now_us()
 
-    async def migrate(self) -> int:
+    async def migrate(self, *, finish: bool = False) -> int:
         """There is no schema."""
         return 1
 

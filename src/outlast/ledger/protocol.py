@@ -155,8 +155,11 @@ class Ledger(Protocol):
         """Return the store's own clock, by which it judges what is due."""
         ...
 
-    async def migrate(self) -> int:
-        """Bring the schema up to this release; return its version."""
+    async def migrate(self, *, finish: bool = False) -> int:
+        """Bring the schema up to this release; return its version.
+
+        `finish` also takes away what only an older release used: none of its processes may run.
+        """
         ...
 
     async def check(self) -> dict[str, str]:

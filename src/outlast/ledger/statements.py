@@ -3,6 +3,8 @@
 from functools import cache
 from importlib.resources import files
 
+from outlast.ledger.steps import Step
+
 
 class Statements:
     """The `.sql` files of a package, each read once."""
@@ -25,7 +27,10 @@ class Statements:
         parts = self._text(name).split("-- name: ")[1:]
         return {part.partition("\n")[0].strip(): part.partition("\n")[2].strip() for part in parts}
 
-    def migrations(self) -> list[tuple[int, str]]:
-        """Return the numbered migrations, in order."""
+    def migrations(self) -> list[Step]:
+        """Return the numbered migrations, in order; `0007_….after.sql` takes something away."""
         found = sorted((self._room / "migrations").iterdir(), key=lambda file: file.name)
-        return [(int(file.name[:4]), file.read_text("utf-8")) for file in found]
+        return [
+            Step(int(file.name[:4]), file.read_text("utf-8"), file.name.endswith(".after.sql"))
+            for file in found
+        ]

@@ -1,15 +1,10 @@
 """The schema: brought up to this release, or looked at."""
 
-from outlast.core.errors import UnavailableError
 from outlast.ledger.moved import moved
 from outlast.ledger.postgres.connection import Session
 from outlast.ledger.postgres.statements import fragments, migrations, sql
 from outlast.ledger.rows import Row
-
-
-def newest() -> int:
-    """Return the version of this release's schema."""
-    return max(number for number, _ in migrations())
+from outlast.ledger.steps import following, newest, refuse_unfit
 
 
 async def version_of(db: Session) -> int:
@@ -37,45 +32,41 @@ async def refuse_if_moved(db: Session, place: str) -> None:
         raise moved(place, mark[1], mark[2])
 
 
-async def migrate(db: Session, place: str) -> int:
-    """Apply the migrations that the database lacks, each in one transaction; return its version."""
+async def migrate(db: Session, place: str, *, finish: bool = False) -> int:
+    """Apply the migrations that the database lacks, each in one transaction; return its version.
+
+    Steps that take something away are left for `finish`, but in a database that is new.
+    """
     await refuse_if_moved(db, place)
-    version = await version_of(db)
-    while version < newest():
+    steps, version = migrations(), await version_of(db)
+    finish = finish or version == 0
+    while following(steps, version, place, finish=finish) is not None:
         async with db.transaction():
             await db.rows("lock", names=["schema"])
             version = await version_of(db)
-            for number, script in migrations():
-                if number > version:
-                    if version == 0:
-                        await db.script(sql("schema_make"))
-                    await db.script(script)
-                    await db.rows("schema_note", number=number)
-                    version = number
-                    break
-    if version > newest():
-        raise UnavailableError(
-            f"the ledger {place} has schema {version}, made by a newer Outlast: "
-            f"expected at most {newest()}",
-            hint="upgrade this installation",
-        )
+            step = following(steps, version, place, finish=finish)
+            if step is not None:
+                if version == 0:
+                    await db.script(sql("schema_make"))
+                await db.script(step.script)
+                await db.rows("schema_note", number=step.number)
+                version = step.number
+    refuse_unfit(steps, version, place)
     return version
 
 
 async def facts(db: Session, place: str) -> dict[str, str]:
     """Return what is known of the database; raise when it is not migrated."""
     await refuse_if_moved(db, place)
-    version = await version_of(db)
-    if version < newest():
-        raise UnavailableError(
-            f"the ledger {place} is not migrated (schema {version})", hint="run: outlast migrate"
-        )
+    steps, version = migrations(), await version_of(db)
+    refuse_unfit(steps, version, place)
     database, server, is_standby, size, oldest_s = await db.sole("facts")
     return {
         "store": "postgres",
         "place": place,
         "database": str(database),
         "schema": str(version),
+        "schema_newest": str(newest(steps)),
         "postgres": str(server),
         "standby": str(is_standby).lower(),
         "bytes": str(size),

@@ -210,9 +210,9 @@ class PostgresLedger:
 
         return await self._run(asked)
 
-    async def migrate(self) -> int:
+    async def migrate(self, *, finish: bool = False) -> int:
         """Apply the migrations that the database lacks; return its version."""
-        return await self._run(lambda db: schema.migrate(db, self._address.place))
+        return await self._run(lambda db: schema.migrate(db, self._address.place, finish=finish))
 
     async def check(self) -> dict[str, str]:
         """Return the database's facts; raise when it is not reached or not migrated."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import apsw
 
-from outlast.core.errors import CorruptError, UnavailableError
+from outlast.core.errors import CorruptError
 from outlast.core.job import (
     Doc,
     Event,
@@ -35,6 +35,7 @@ from outlast.ledger.sqlite.lane import Lane
 from outlast.ledger.sqlite.reserve import Reserve
 from outlast.ledger.sqlite.statements import migrations
 from outlast.ledger.sqlite.within import within
+from outlast.ledger.steps import Step, following, newest, refuse_unfit
 from outlast.ledger.within import Connected
 from outlast.system import CLOCK, new_id
 
@@ -186,24 +187,34 @@ class SqliteLedger:
     async def now(self) -> int:
         return await self._reader.run(lambda _, clock: clock)
 
-    async def migrate(self) -> int:
-        """Apply the migrations that the file lacks, each in one transaction; return its version."""
-        newest = max(number for number, _ in migrations())
+    async def migrate(self, *, finish: bool = False) -> int:
+        """Apply the migrations that the file lacks, each in one transaction; return its version.
+
+        Steps that take something away are left for `finish`, but in a file that is new.
+        """
         # Whoever finds nothing to do takes no write lock: it may be the caller's own connection's.
         version = await self._reader.run(self._version)
-        if version < newest:
+        finish = finish or version == 0
+
+        def next_of(version: int) -> Step | None:
+            return following(migrations(), version, self._path, finish=finish)
+
+        def one(db: apsw.Connection, clock: int) -> int:
+            version = self._version(db, clock)
+            if (step := next_of(version)) is None:
+                return version
+            db.execute(step.script)
+            set_schema_version(db, step.number)
+            return step.number
+
+        if next_of(version) is not None:
             lane = self._write_lane(huge=True)
             try:
-                while version < newest:
-                    version = await lane.run(self._migrate_one)
+                while next_of(version) is not None:
+                    version = await lane.run(one)
             finally:
                 await lane.close()
-        if version > newest:
-            raise UnavailableError(
-                f"the ledger {self._path} has schema {version}, made by a newer Outlast: "
-                f"expected at most {newest}",
-                hint="upgrade this installation",
-            )
+        refuse_unfit(migrations(), version, self._path)
         return version
 
     async def check(self) -> dict[str, str]:
@@ -219,30 +230,19 @@ class SqliteLedger:
         refuse_if_moved(db, self._path, "moved")
         return schema_version(db)
 
-    def _migrate_one(self, db: apsw.Connection, clock: int) -> int:
-        version = self._version(db, clock)
-        for number, script in migrations():
-            if number > version:
-                db.execute(script)
-                set_schema_version(db, number)
-                return number
-        return version
-
 
 def _facts(db: apsw.Connection, path: str) -> dict[str, str]:
     verdict, mode = structure(db)
     if verdict != "ok":
         raise CorruptError(f"the ledger {path} is damaged: {verdict}", hint="restore a backup")
     refuse_if_moved(db, path, "moved")
-    version = schema_version(db)
-    if version < max(number for number, _ in migrations()):
-        raise UnavailableError(
-            f"the ledger {path} is not migrated (schema {version})", hint="run: outlast migrate"
-        )
+    steps, version = migrations(), schema_version(db)
+    refuse_unfit(steps, version, path)
     return {
         "store": "sqlite",
         "path": path,
         "schema": str(version),
+        "schema_newest": str(newest(steps)),
         "journal_mode": mode,
         "sqlite": apsw.sqlite_lib_version(),
     }

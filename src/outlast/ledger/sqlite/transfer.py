@@ -25,6 +25,7 @@ from outlast.ledger.sqlite.connection import (
 from outlast.ledger.sqlite.lane import Lane
 from outlast.ledger.sqlite.statements import fragments, migrations
 from outlast.ledger.sqlite.write import extend
+from outlast.ledger.steps import newest
 from outlast.system import new_id
 
 T = TypeVar("T")
@@ -279,12 +280,11 @@ def _batch(db: apsw.Connection, numbers: list[int]) -> Batch:
 def _prepared(db: apsw.Connection, mark: Mark, source: str) -> int | None:
     """Return the last ended job that this move has brought; None: another move was here."""
     parts = fragments("move_load")
-    newest = max(number for number, _ in migrations())
     if (version := schema_version(db)) == 0:
-        for number, script in migrations():
-            db.execute(script)
-            set_schema_version(db, number)
+        for step in migrations():
+            db.execute(step.script)
+            set_schema_version(db, step.number)
         db.execute(parts["note"], {"id": mark.id, "place": source})
-    elif version != newest or (origin := one(db, parts["origin"])) is None or origin[0] != mark.id:
+    elif version != newest(migrations()) or one(db, parts["origin"]) != (mark.id,):
         return None
     return int(sole(db, fragments("move_dump")["last"])[0])

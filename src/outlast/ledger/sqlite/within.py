@@ -6,9 +6,10 @@ from pathlib import Path
 
 import apsw
 
-from outlast.core.errors import InvalidInputError, UnavailableError
+from outlast.core.errors import InvalidInputError
 from outlast.ledger.sqlite.connection import in_theirs, schema_version
 from outlast.ledger.sqlite.statements import migrations
+from outlast.ledger.steps import refuse_unfit
 from outlast.ledger.within import Connected
 
 
@@ -28,12 +29,7 @@ def within(theirs: Connected, path: str, ring: Callable[[], None]) -> Iterator[a
             hint="a job can share a transaction only with data in the same file",
         )
     with in_theirs(db) as is_own:
-        version, newest = schema_version(db), max(number for number, _ in migrations())
-        if version != newest:
-            raise UnavailableError(
-                f"the ledger {path} has schema {version}: expected {newest}",
-                hint="run outlast migrate, or upgrade this installation",
-            )
+        refuse_unfit(migrations(), schema_version(db), path)
         yield db
     if is_own:
         ring()  # of a commit that is still to come nobody tells, and the sweep will find the job
