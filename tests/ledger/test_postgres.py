@@ -11,6 +11,7 @@ from outlast.core.errors import CapabilityError, InvalidInputError, UnavailableE
 from outlast.core.job import Filter, Page
 from outlast.ledger import open_ledger, shown
 from outlast.ledger.postgres import schema
+from outlast.ledger.postgres.address import Address
 from outlast.ledger.postgres.statements import migrations, numbered
 from outlast.ledger.steps import Step, newest
 
@@ -54,6 +55,11 @@ async def test_what_is_wrong_with_the_address_is_told_without_the_password(
         "postgresql://ann:secret@db.test:99999/jobs",
         "postgres://ann:secret@db.test/jobs?pool=0",
         "postgresql://ann:secret@db.test/jobs?pool=many",
+        "postgresql://ann:secret@db.test:many/jobs",
+        "postgresql://ann:secret@one.test,/jobs",
+        "postgresql://ann:secret@one.test,two.test:99999/jobs",
+        "postgresql://ann:secret@one.test,two.test/jobs?target_session_attrs=standby",
+        "postgresql://ann:secret@pooler.test/jobs?direct=one.test:x",
         "mysql://ann:secret@db.test/jobs",
     ],
 )
@@ -67,6 +73,22 @@ def test_an_address_that_means_nothing_is_refused_without_the_password(url):
 def test_a_url_is_shown_without_its_password():
     assert shown("postgres://ann:secret@db.test:5433/jobs?pool=2") == (
         "postgresql://ann@db.test:5433/jobs"
+    )
+
+
+def test_several_servers_are_addresses_of_one_database():
+    read = Address.read(
+        "postgres://ann:secret@one.test:1,[::1],two.test/jobs"
+        "?sslmode=require&target_session_attrs=read-write&direct=far.test:2,near.test"
+    )
+
+    rest = "/jobs?sslmode=require"
+    assert read.place == "postgresql://ann@one.test:1,[::1],two.test/jobs"
+    assert read.dsns == tuple(
+        f"postgresql://ann:secret@{host}{rest}" for host in ("one.test:1", "[::1]", "two.test")
+    )
+    assert read.direct == tuple(
+        f"postgresql://ann:secret@{host}{rest}" for host in ("far.test:2", "near.test")
     )
 
 

@@ -64,6 +64,7 @@ class PostgresServer(Server):
         self._programs = programs()
         self._password = ENTROPY.token(8).hex()
         self._user = NOBODY if os.geteuid() == 0 else None
+        self._own_folder()
         self._prepare()
         self._configure(
             {
@@ -88,6 +89,11 @@ class PostgresServer(Server):
         self.run("createdb", *chosen, database)
         return self.url(database)
 
+    def change(self, settings: Mapping[str, str]) -> None:
+        """Change settings of the running server; it takes them within a moment."""
+        self._configure(settings)
+        os.kill(self.pid, signal.SIGHUP)
+
     def drop(self, database: str) -> None:
         """Remove a database, whoever is connected to it."""
         self.run("dropdb", "--force", "--if-exists", database)
@@ -103,11 +109,14 @@ class PostgresServer(Server):
         }
         return self._run(program, *arguments, env={**os.environ, **place})
 
-    def _prepare(self) -> None:
-        """Make the folder of its data, which must belong to whom the server runs as."""
+    def _own_folder(self) -> None:
+        """Let the folder, and the programs, be for whom the server runs as."""
         if self._user is not None:
             os.chown(self._folder, self._user, self._user)
             self._programs = _readable(self._programs, self._folder)
+
+    def _prepare(self) -> None:
+        """Make its data."""
         secret = self._folder / "password"
         secret.write_text(self._password, "utf-8")
         if self._user is not None:

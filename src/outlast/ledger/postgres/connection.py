@@ -14,6 +14,7 @@ from outlast.ledger.postgres.statements import numbered, sql
 from outlast.ledger.rows import Row
 
 CONNECT_S: Final = 5.0
+CONNECT_OF_SEVERAL_S: Final = 2.0  # one that is silent must not keep us from the next
 COMMAND_S: Final = 40.0  # the driver's own bound, for a server that says nothing any more
 BEAT_S: Final = 5.0  # the same for a heartbeat: the next one, on a new connection, is still in time
 STATEMENT_MS: Final = 30_000
@@ -85,21 +86,43 @@ async def connect(
     A pooler in between, which is known by a process that is not the server's, gets neither prepared
     statements nor settings of a session: it would hand them to others.
     """
-    dsn = address.direct if direct and address.direct else address.dsn
-    try:
-        for cache in (STATEMENTS_KEPT, 0):
-            session = await _session(dsn, cache, min(answer_s, COMMAND_S))
-            if session is not None:
-                return session
-    except Exception as error:
-        raise translated(error, address.place) from error
-    raise UnavailableError(f"the ledger {address.place} gave no connection")
+    dsns = address.direct if direct and address.direct else address.dsns
+    errors: list[Exception] = []
+    for dsn in dsns:
+        try:
+            return await _own_or_pooled(dsn, answer_s, is_sole=len(dsns) == 1)
+        except Exception as error:  # noqa: BLE001 - the most telling one is raised
+            errors.append(error)
+    worst = min(errors, key=_rank)
+    raise translated(worst, address.place) from worst
 
 
-async def _session(dsn: str, cache: int, answer_s: float) -> Session | None:
+def _rank(error: Exception) -> int:
+    """Put first what is wrong for good, then what may get well, then who is not there at all."""
+    if isinstance(error, asyncpg.CannotConnectNowError | asyncpg.TargetServerAttributeNotMatched):
+        return 1
+    if isinstance(error, OSError | asyncpg.PostgresConnectionError):
+        return 2
+    return 0
+
+
+async def _own_or_pooled(dsn: str, answer_s: float, *, is_sole: bool) -> Session:
+    for cache in (STATEMENTS_KEPT, 0):
+        session = await _session(dsn, cache, min(answer_s, COMMAND_S), is_sole=is_sole)
+        if session is not None:
+            return session
+    raise UnavailableError("the ledger gave no connection")
+
+
+async def _session(dsn: str, cache: int, answer_s: float, *, is_sole: bool) -> Session | None:
     """Open a connection; None when one that keeps statements turns out to be a pooler's."""
     connection = await asyncpg.connect(
-        dsn, timeout=CONNECT_S, command_timeout=answer_s, statement_cache_size=cache
+        dsn,
+        timeout=CONNECT_S if is_sole else CONNECT_OF_SEVERAL_S,
+        command_timeout=answer_s,
+        statement_cache_size=cache,
+        # A sole server that takes no writes can at least be read, and be told of by the doctor.
+        target_session_attrs="any" if is_sole else "read-write",
     )
     try:
         pid = str(connection.get_server_pid())
@@ -139,5 +162,10 @@ def is_worth_another_try(error: BaseException) -> bool:
 
 
 def is_starting(error: BaseException) -> bool:
-    """Whether nobody answers there yet, or again."""
-    return isinstance(error, ConnectionRefusedError | asyncpg.CannotConnectNowError)
+    """Whether nobody answers there yet, or again, or nobody is the primary yet."""
+    return isinstance(
+        error,
+        ConnectionRefusedError
+        | asyncpg.CannotConnectNowError
+        | asyncpg.TargetServerAttributeNotMatched,
+    )

@@ -94,8 +94,9 @@ class Pool:
                         return await work(session)
                 return await work(session)
             except Exception as error:
-                if isinstance(error, TimeoutError):
-                    # Half open, maybe: who comes next would wait for it as long again.
+                if isinstance(error, TimeoutError | asyncpg.ReadOnlySQLTransactionError):
+                    # Half open, maybe: who comes next would wait for it as long again. And who is
+                    # no primary any more is not to be asked again.
                     session.connection.terminate()
                 if not is_worth_another_try(error) or tries == TRIES_MAX - 1:
                     raise await self._told(session, error) from error

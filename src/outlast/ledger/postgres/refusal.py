@@ -100,7 +100,14 @@ _TOLD: Final[tuple[tuple[tuple[type[BaseException], ...], Told], ...]] = (
         (asyncpg.ReadOnlySQLTransactionError,),
         _unavailable(
             "is a standby, which can't be written to",
-            "give the primary's address, or several with target_session_attrs=read-write",
+            "give the primary's address, or those of all servers: h1:5432,h2:5432",
+        ),
+    ),
+    (
+        (asyncpg.TargetServerAttributeNotMatched,),
+        _unavailable(
+            "has no server that takes writes",
+            "promote one of its standbys; it is found by itself",
         ),
     ),
     ((asyncpg.DataCorruptedError, asyncpg.IndexCorruptedError), _damaged),
