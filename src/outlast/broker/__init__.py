@@ -20,6 +20,7 @@ class _Home(NamedTuple):
 
 _HOMES: Final = {
     "memory": _Home("outlast.broker.memory", "MemoryBroker"),
+    "sqs": _Home("outlast.broker.sqs", "SqsBroker", "sqs"),
 }
 
 
