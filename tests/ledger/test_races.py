@@ -12,10 +12,13 @@ from outlast.core.share import Limit
 from outlast.core.status import Status
 from outlast.core.unique import Sole
 from outlast.ledger import open_ledger
-from outlast.ledger.postgres import connection
+from outlast.ledger.postgres import connection, write
+from outlast.ledger.postgres.connection import close, connect
 from outlast.ledger.postgres.statements import sql
 
 LEDGERS = 4
+DEFINITION = "SELECT pg_get_functiondef('outlast.claim'::regproc)"
+WAITERS = "SELECT count(*) FROM pg_locks WHERE NOT granted"
 
 
 @pytest.fixture
@@ -109,16 +112,33 @@ async def of_conflicting_ends_one_wins(many):
         assert sorted(accepted) == sorted(lease.id for lease in leases)
 
 
+async def a_claim_sees_the_limit_that_is_set_while_it_waits(many):
+    await many[0].insert([job() for _ in range(5)])
+    setter = await connect(many[0].address)
+    try:
+        async with setter.transaction():
+            limit = ("limit", "task:t", Limit(concurrency=2).text())
+            await write.put(setter, limit, None, None, None)
+            claiming = asyncio.create_task(many[1].claim(Want("w1", ("default",), 5)))
+            while not claiming.done() and not await setter.connection.fetchval(WAITERS):
+                pass
+        leases = await claiming
+    finally:
+        await close(setter)
+
+    assert len(leases) == 2
+
+
 RACES = {
     race.__name__: race
     for race in (
         each_is_claimed_once, one_key_makes_one_job, one_intention_makes_one_job,
         a_full_queue_takes_no_more, no_more_run_than_the_limit_says, of_conflicting_ends_one_wins,
+        a_claim_sees_the_limit_that_is_set_while_it_waits,
     )
 }  # fmt: skip
 NO_LOCK = "SELECT WHERE :names::text[] IS NULL"
 PLANTED = {
-    "claims that lock nothing": ("claim", "FOR UPDATE SKIP LOCKED", "", each_is_claimed_once),
     "keys that are judged side by side": ("lock", sql("lock"), NO_LOCK, one_key_makes_one_job),
     "limits that are judged side by side": (
         "lock", sql("lock"), NO_LOCK, no_more_run_than_the_limit_says,
@@ -150,6 +170,31 @@ async def test_a_planted_race_is_seen(name, many, monkeypatch):
 
     with pytest.raises(AssertionError):
         await again_and_again(race, many)
+
+
+IN_THE_FUNCTION = {
+    "claims that lock nothing": ("FOR UPDATE SKIP LOCKED", "", each_is_claimed_once),
+    "claims beside a change of limits": (
+        "pg_advisory_xact_lock_shared", "abs",
+        a_claim_sees_the_limit_that_is_set_while_it_waits,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", IN_THE_FUNCTION)
+async def test_a_race_planted_in_the_usual_claim_is_seen(name, many):
+    good, bad, race = IN_THE_FUNCTION[name]
+    session = await connect(many[0].address)
+    function = await session.connection.fetchval(DEFINITION)
+    assert good in function
+    await session.script(function.replace(good, bad))
+
+    try:
+        with pytest.raises(AssertionError):
+            await again_and_again(race, many)
+    finally:
+        await session.script(function)
+        await close(session)
 
 
 async def again_and_again(race, many):

@@ -16,6 +16,7 @@ import pytest
 from outlast.core.job import Filter, NewJob, Page
 from outlast.core.status import Status
 from outlast.ledger import open_ledger
+from outlast.ledger.postgres import schema
 from outlast.ledger.postgres.statements import migrations as migrations_of_postgres
 from outlast.ledger.sqlite.statements import migrations
 from outlast.ledger.steps import newest
@@ -23,10 +24,10 @@ from outlast.system import new_id
 from tests.conftest import needs_history
 
 ROOT = Path(__file__).parents[2]
-# The newest migration of each store, and the last commit without it; None: there is no older one.
+# The newest migration of each store, and the last commit without it.
 BEFORE = {
     "sqlite": (6, "dbd019e33f2976e91c527e607b6be4ed88cf7795"),
-    "postgres": (1, None),
+    "postgres": (2, "4b243c299bbf48e843cf6afb9a156127f7563dad"),
 }
 APP = """\
 import asyncio
@@ -59,10 +60,15 @@ def test_each_store_has_its_newest_migration_judged_here():
     assert {store: number for store, (number, _) in BEFORE.items()} == there_are
 
 
+@pytest.fixture(params=BEFORE)
+def store(request):
+    return request.param
+
+
 @pytest.fixture
-def old_code(tmp_path):
+def old_code(tmp_path, store):
     """Take the code of the release before out of the history."""
-    _, commit = BEFORE["sqlite"]
+    _, commit = BEFORE[store]
     packed = tmp_path / "old.tar"
     command = ["git", "-C", ROOT, "archive", "--output", packed, commit, "src"]
     taken = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -73,14 +79,24 @@ def old_code(tmp_path):
 
 
 @pytest.fixture
-def old_worker(tmp_path, old_code):
+def place(tmp_path, store, request):
+    """Where a ledger can be made."""
+    if store == "sqlite":
+        yield f"sqlite:///{tmp_path}/outlast.db"
+        return
+    server = request.getfixturevalue("postgres")
+    yield server.create("before")
+    server.drop("before")
+
+
+@pytest.fixture
+def old_worker(tmp_path, old_code, place):
     """Run a worker of the release before, on a ledger that it makes; give the ledger's URL."""
     app = tmp_path / "marks.py"
     app.write_text(APP, "utf-8")
-    url = f"sqlite:///{tmp_path}/outlast.db"
     command = [
         *(sys.executable, "-c", "import sys; from outlast.cli import main; sys.exit(main())"),
-        *("worker", app, "--ledger", url, "--processes", "2", "--json"),
+        *("worker", app, "--ledger", place, "--processes", "2", "--json"),
     ]
     said = tmp_path / "said"
     environment = {**os.environ, "PYTHONPATH": str(old_code)}
@@ -89,7 +105,7 @@ def old_worker(tmp_path, old_code):
             [*map(str, command)], stdout=subprocess.PIPE, stderr=told, env=environment
         )
         assert process.stdout.readline(), said.read_text()
-        yield url
+        yield place
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=30)
     assert process.returncode == 0
@@ -112,13 +128,19 @@ def jobs():
     ]
 
 
+async def version_of(ledger, store):
+    if store == "sqlite":
+        return await ledger._reader.run(lambda db, _: db.pragma("user_version"))
+    return await ledger._run(schema.version_of)
+
+
 @pytest.mark.fault("F58")
 async def test_a_worker_of_the_release_before_works_on_while_the_schema_changes(
-    tmp_path, old_worker
+    tmp_path, store, old_worker
 ):
-    number, _ = BEFORE["sqlite"]
+    number, _ = BEFORE[store]
     ledger, other = open_ledger(old_worker), open_ledger(old_worker)
-    before = await ledger._reader.run(lambda db, _: db.pragma("user_version"))
+    before = await version_of(ledger, store)
     is_under_way = asyncio.Event()
 
     async def load():

@@ -1,5 +1,7 @@
 """The claim: who may start now, in which order, decided and done in one transaction.
 
+The usual claim, where nothing has to be judged, is a function of the database's: one round trip.
+
 Claims go on side by side, each passing by the rows that others have locked, as long as nothing is
 to be shared or limited. A queue whose lines take turns, or that a limit holds for, is one claim's
 at a time; and so are all such queues when a limit reaches over several of them.
@@ -64,23 +66,45 @@ class _Look:
         return Line(self.queue, task, tenant, key)
 
 
-async def claim(db: Session, want: Want, now: int | None) -> Leases:
-    """Lease runnable jobs queue by queue, each with its `started` event."""
-    async with db.transaction(sql("claim_begin")):
-        found = await db.rows(
-            "look", queues=list(want.queues), holder=want.holder, now=now, most=LIMITS_READ
-        )
-        if not found or not found[0][2]:
-            return Leases()
-        looks = [_Look(row[0], *row[4:]) for row in map(tuple, found)]
-        records = {(kind, key): doc for kind, key, doc in found[0][3]}
-        hand = _Hand(db, want, found[0][1], records)
-        await hand.take([look for look in looks if not look.is_empty])
+class Claims:
+    """Claims in one round trip where nothing is to be judged, and remembers where something is."""
+
+    def __init__(self) -> None:
+        self._judged: set[frozenset[str]] = set()
+
+    async def claim(self, db: Session, want: Want, now: int | None) -> Leases:
+        """Lease runnable jobs queue by queue, each with its `started` event."""
+        queues = frozenset(want.queues)
+        if queues not in self._judged:
+            found = await db.rows(
+                "claim_plain", queues=want.queues, holder=want.holder, now=now, limit=want.limit
+            )
+            if not found or found[0][0] is not None:
+                return Leases(lease_of(tuple(row)[1:]) for row in found)
+            self._judged.add(queues)
+        async with db.transaction(sql("claim_begin")):
+            leases, is_plain = await _judge(db, want, now)
+        if is_plain:
+            self._judged.discard(queues)
+        return leases
+
+
+async def _judge(db: Session, want: Want, now: int | None) -> tuple[Leases, bool]:
+    """Lease what limits and turns let start; also say whether there were none of either."""
+    found = await db.rows(
+        "look", queues=list(want.queues), holder=want.holder, now=now, most=LIMITS_READ
+    )
+    if not found or not found[0][2]:
+        return Leases(), False
+    looks = [_Look(row[0], *row[4:]) for row in map(tuple, found)]
+    records = {(kind, key): doc for kind, key, doc in found[0][3]}
+    hand = _Hand(db, want, found[0][1], records)
+    await hand.take([look for look in looks if not look.is_empty])
     leases = Leases(lease_of(tuple(row)[1:]) for row in hand.claimed)
     if len(leases) < want.limit:
         for free_at in hand.free_at:
             leases.note(free_at, hand.now)
-    return leases
+    return leases, not hand.was_judged and all(kind == "queue" for kind, _ in records)
 
 
 class _Hand:
@@ -93,6 +117,7 @@ class _Hand:
         self.now = now
         self.claimed: list[Row] = []
         self.free_at: list[int | None] = []
+        self.was_judged = False
 
     @property
     def _room(self) -> int:
@@ -109,6 +134,7 @@ class _Hand:
         limits = await self._limits(lines)
         open_ = {line.queue: line for line in lines if not bounds_of(line, limits)}
         locks = [f"queue {look.queue}" for look in looks if look.queue not in open_]
+        self.was_judged = bool(locks)
         if locks:
             if len(self._records) >= LIMITS_READ or reach_beyond(self._records):
                 locks.append("every queue")

@@ -26,7 +26,7 @@ from outlast.ledger.postgres import insert, read, schema, write
 from outlast.ledger.postgres.address import Address
 from outlast.ledger.postgres.batch import Batches
 from outlast.ledger.postgres.bell import NotifyBell
-from outlast.ledger.postgres.claim import claim
+from outlast.ledger.postgres.claim import Claims
 from outlast.ledger.postgres.connection import BEAT_S, Session
 from outlast.ledger.postgres.pool import Pool
 from outlast.ledger.postgres.within import identity_of, insert_within
@@ -78,6 +78,7 @@ class PostgresLedger:
         self._entropy = entropy
         self._lines: dict[asyncio.AbstractEventLoop, _Lines] = {}
         self._bell = NotifyBell(self._address, new_id(clock, entropy), self._run)
+        self._claims = Claims()
         self._closed = False
         self._identity: tuple[Any, ...] | None = None
 
@@ -125,7 +126,7 @@ class PostgresLedger:
         return partial(insert_within, place=self._address.place, identity=self._identity)
 
     async def claim(self, want: Want, *, now: int | None = None) -> Leases:
-        leases = await self._run(lambda db: claim(db, want, now))
+        leases = await self._run(lambda db: self._claims.claim(db, want, now))
         if leases:
             self._bell.ring()
         return leases
