@@ -6,6 +6,7 @@ import json
 import asyncpg
 import pytest
 
+from outlast.core.limits import LEASE_US
 from outlast.ledger import open_ledger
 from outlast.ledger.postgres.address import Address
 from outlast.ledger.postgres.connection import close, connect
@@ -35,6 +36,7 @@ def full(postgres):
     async def fill():
         ledger = open_ledger(url)
         await ledger.migrate()
+        await ledger.put("worker", "w", "{}", ttl_us=LEASE_US)
         await ledger.close()
         bare = await asyncpg.connect(url)
         await bare.execute("ALTER TABLE outlast.job SET (autovacuum_enabled = off)")
@@ -153,3 +155,26 @@ async def test_the_law_of_plans_has_teeth(full):
     plan = await explained(full, planted, complete_values(100))
 
     assert read(plan) > 2_500
+
+
+READ = """
+SELECT seq_tup_read, idx_tup_fetch FROM pg_stat_xact_user_tables
+WHERE schemaname = 'outlast' AND relname = 'job'
+"""
+
+
+@pytest.mark.fault("F32")
+@pytest.mark.parametrize(("queue", "most"), [("q", 450), ("nothing", 0)])
+async def test_the_usual_claim_reads_what_it_takes(full, queue, most):
+    session = await connect(Address.read(full))
+    transaction = session.connection.transaction()
+    await transaction.start()
+
+    leases = await session.rows("claim_plain", queues=[queue], holder="w", now=NOW, limit=100)
+    in_turn, by_index = await session.connection.fetchrow(READ)
+
+    await transaction.rollback()
+    await close(session)
+    assert len(leases) == (100 if most else 0)
+    assert in_turn == 0
+    assert by_index <= most
