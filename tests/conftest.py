@@ -9,6 +9,7 @@ pytest_plugins = ["tests.bucket", "tests.postgres"]
 ROOT_REASON = "needs root: run the tests as root, as CI does"
 HISTORY_REASON = "needs the repository's history: run the tests in a clone"
 POOLER_REASON = "needs PgBouncer: apt-get install pgbouncer"
+SERVER_REASON = "needs a server of"
 REQUIRE = "OUTLAST_REQUIRE"
 
 
@@ -25,6 +26,13 @@ def needs_pooler(program):
         pytest.fail(POOLER_REASON)
     if program is None:
         pytest.skip(POOLER_REASON)
+
+
+def needs_server(name, why):
+    """Skip a test whose server can't be started here; fail where CI requires it, or root."""
+    if {"root", name} & set(os.environ.get(REQUIRE, "").split(",")) or "CI" in os.environ:
+        pytest.fail(f"{SERVER_REASON} {name}: {why}")
+    pytest.skip(f"{SERVER_REASON} {name}: {why}")
 
 
 @pytest.fixture(scope="session")
@@ -48,7 +56,12 @@ def pytest_collection_modifyitems(config, items):
 def pytest_terminal_summary(terminalreporter):
     """Say aloud what was not tested for want of what."""
     skipped = terminalreporter.stats.get("skipped", [])
-    wants = {ROOT_REASON: "root", HISTORY_REASON: "the history", POOLER_REASON: "PgBouncer"}
+    wants = {
+        ROOT_REASON: "root",
+        HISTORY_REASON: "the history",
+        POOLER_REASON: "PgBouncer",
+        SERVER_REASON: "a broker's server",
+    }
     for reason, what in wants.items():
         missed = [
             report

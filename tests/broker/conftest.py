@@ -1,10 +1,16 @@
 """Brokers to judge, each with its house; a server that several tests use is started once."""
 
+from contextlib import ExitStack
+
 import pytest
 
+from outlast.core.errors import CapabilityError
+from outlast.testing.redis import private_redis
 from outlast.testing.sqs import private_sqs
 from tests.broker.houses import MemoryHouse
+from tests.broker.redis_house import RedisHouse
 from tests.broker.sqs_house import SqsHouse
+from tests.conftest import needs_server
 
 
 @pytest.fixture(scope="session")
@@ -14,8 +20,26 @@ def sqs():
         yield server
 
 
-@pytest.fixture(params=["memory", "sqs", "sqs_fifo"])
+@pytest.fixture(scope="session")
+def redis_server():
+    """A Redis of the session's own; who stops or fills one starts another."""
+    with ExitStack() as stack:
+        try:
+            server = stack.enter_context(private_redis())
+        except CapabilityError as error:
+            needs_server("redis", error)
+        yield server
+
+
+@pytest.fixture
+def redis_house(redis_server):
+    return RedisHouse(redis_server)
+
+
+@pytest.fixture(params=["memory", "redis", "sqs", "sqs_fifo"])
 def house(request):
     if request.param == "memory":
         return MemoryHouse()
+    if request.param == "redis":
+        return request.getfixturevalue("redis_house")
     return SqsHouse(request.getfixturevalue("sqs"), fifo=request.param == "sqs_fifo")

@@ -21,6 +21,10 @@ class _Home(NamedTuple):
 _HOMES: Final = {
     "memory": _Home("outlast.broker.memory", "MemoryBroker"),
     "sqs": _Home("outlast.broker.sqs", "SqsBroker", "sqs"),
+    **dict.fromkeys(
+        ("redis", "rediss", "valkey", "valkeys", "unix"),
+        _Home("outlast.broker.redis", "RedisBroker", "redis"),
+    ),
 }
 
 

@@ -8,7 +8,7 @@ from typing import Final
 from outlast.broker.protocol import Ticket
 from outlast.core.queue import check_queue_name
 
-_BYTES_MAX: Final = 4_096  # the longest name takes 2,400 as JSON
+BYTES_MAX: Final = 4_096  # the longest name takes 2,400 as JSON
 _ID_CHARS_MAX: Final = 64
 _PLAIN: Final = re.compile(r"[a-z0-9][a-z0-9-]*")
 _HASH_CHARS: Final = 24
@@ -29,7 +29,7 @@ def unpacked(message: bytes | str) -> Ticket | None:
     >>> unpacked(b'{"queue":"mail","job":"0192"}'), unpacked(b"\xff"), unpacked("[]")
     (Ticket(queue='mail', job_id='0192'), None, None)
     """
-    if len(message) > _BYTES_MAX:
+    if len(message) > BYTES_MAX:
         return None
     try:
         said = json.loads(message)
