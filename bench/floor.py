@@ -14,9 +14,9 @@ QUEUE = "bench"
 def open_file(path: Path) -> apsw.Connection:
     """Open a fresh file with the product's schema and settings."""
     db = connect(str(path))
-    for number, script in migrations():
-        db.execute(script)
-        db.execute(f"PRAGMA user_version = {number:d}")
+    for step in migrations():
+        db.execute(step.script)
+        db.execute(f"PRAGMA user_version = {step.number:d}")
     return db
 
 
