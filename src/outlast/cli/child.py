@@ -143,7 +143,8 @@ def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     kind, reference, raw, *more = arguments
     given: dict[str, Any] = json.loads(raw)
-    given["queues"] = tuple(given["queues"])
+    for name in ("queues", "except_queues"):
+        given[name] = tuple(given[name])
     given["ledger"] = os.environ.get("OUTLAST_LEDGER", given["ledger"])
     settings = Settings(**given)
     if kind == "job":

@@ -12,8 +12,22 @@ _KNOWN: Final[dict[str, Callable[[Command], Command]]] = {
     "port": click.option(
         "--port", type=click.IntRange(0, 65_535), help="Port; 0 takes a free one (default 8000)."
     ),
+    "health_host": click.option(
+        "--health-host", help="Address that answers probes (default 127.0.0.1)."
+    ),
+    "health_port": click.option(
+        "--health-port",
+        type=click.IntRange(0, 65_535),
+        help="Answer /livez and /readyz there; 0 takes a free port (default: nowhere).",
+    ),
     "queue": click.option(
         "--queue", "queues", multiple=True, help="Queue to work on; repeatable (default: all)."
+    ),
+    "except_queue": click.option(
+        "--except-queue",
+        "except_queues",
+        multiple=True,
+        help="Queue that other nodes work on; repeatable.",
     ),
     "concurrency": click.option(
         "--concurrency", type=click.IntRange(1), help="Jobs at once in each process (default 16)."

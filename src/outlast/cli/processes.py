@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import signal
 import socket
 import sys
@@ -10,9 +9,9 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 from outlast.blobs import open_blobs
+from outlast.cli.lookout import Lookout
 from outlast.core.errors import InvalidInputError, OutlastError
 from outlast.core.retention import Retention
 from outlast.ledger import open_ledger, shown, watch_sessions
@@ -60,6 +59,7 @@ async def _run(
     worker: bool,
     reload: bool,
 ) -> int:
+    children = _children(reference, settings, api=api, worker=worker, reload=reload)
     ledger = open_ledger(settings.ledger)
     await ledger.migrate()
     upkeep = Upkeep(ledger, clock=CLOCK, entropy=ENTROPY)
@@ -85,7 +85,7 @@ async def _run(
 
     supervisor = Supervisor(
         ledger,
-        _children(reference, settings, api=api, worker=worker, reload=reload),
+        children,
         mark=MARK,
         on_change=list_holders,
         after_death=bury,
@@ -93,24 +93,27 @@ async def _run(
         awaits_change=reload,
     )
     loop = asyncio.get_running_loop()
+    lookout = Lookout(ledger, supervisor, settings, api=api, worker=worker)
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, supervisor.stop)
+        loop.add_signal_handler(number, lookout.stop)
     background = [
         asyncio.create_task(_for_ever(upkeep.run)),
         asyncio.create_task(_for_ever(forgetting.run)),
         asyncio.create_task(_for_ever(watch.run)),
-        asyncio.create_task(_announce(ledger, supervisor, settings, ready, api=api, worker=worker)),
+        asyncio.create_task(lookout.run(ready)),
     ]
     if sessions is not None:
         background.append(asyncio.create_task(sessions.run()))
     if reload:
         background.append(asyncio.create_task(_reload(reference, supervisor)))
     try:
+        await lookout.open()
         return await supervisor.run()
     finally:
         for task in background:
             task.cancel()
         await asyncio.gather(*background, return_exceptions=True)
+        await lookout.close()
         watch.let_go()
         if sessions is not None:
             await sessions.let_go()
@@ -152,48 +155,23 @@ def _children(
 def _crew(settings: Settings) -> list[tuple[Settings, tuple[str, ...], tuple[int, int]]]:
     """Divide the work: a queue with settings has its own processes, the others share the rest."""
     wanted = settings.queues or tuple(settings.queue_settings)
-    own = tuple(queue for queue in wanted if queue in settings.queue_settings)
+    elsewhere = settings.except_queues
+    named = tuple(queue for queue in wanted if queue in settings.queue_settings)
+    own = tuple(queue for queue in named if queue not in elsewhere)
     crew: list[tuple[Settings, tuple[str, ...], tuple[int, int]]] = []
     for queue in own:
         processes = settings.rules(queue).processes
         alone = replace(settings, queues=(queue,))
         crew += [(alone, (), (n, processes)) for n in range(processes)]
-    rest = tuple(queue for queue in settings.queues if queue not in own)
+    others = tuple(dict.fromkeys((*own, *elsewhere)))
+    rest = tuple(queue for queue in settings.queues if queue not in others)
     if rest or not settings.queues:
-        crew += [(replace(settings, queues=rest), own, (0, 1))] * settings.processes
+        crew += [(replace(settings, queues=rest), others, (0, 1))] * settings.processes
+    if not crew:
+        raise InvalidInputError(
+            f"queues: expected one to work on, got {', '.join(settings.queues)} except all of them"
+        )
     return crew
-
-
-async def _announce(
-    ledger: Any,
-    supervisor: Supervisor,
-    settings: Settings,
-    ready: Callable[[dict[str, object]], None],
-    *,
-    api: bool,
-    worker: bool,
-) -> None:
-    """Say that everything answers, once it does."""
-    while True:
-        up = {doc.key for doc in await ledger.docs("worker") if doc.lease_until}
-        workers_up = not worker or (supervisor.holders and supervisor.holders <= up)
-        if workers_up and (not api or _answers(settings.host, settings.port)):
-            facts: dict[str, object] = {"ledger": shown(settings.ledger), "pid": os.getpid()}
-            if api:
-                facts["url"] = f"http://{settings.host}:{settings.port}"
-            if worker:
-                facts["workers"] = len(supervisor.holders)
-            ready(facts)
-            return
-        await asyncio.sleep(0.05)
-
-
-def _answers(host: str, port: int) -> bool:
-    try:
-        socket.create_connection((host, port), timeout=1).close()
-    except OSError:
-        return False
-    return True
 
 
 def _free_port(host: str) -> int:

@@ -13,8 +13,9 @@ from outlast.cli.output import show_json
 from outlast.core.errors import CapabilityError, InvalidInputError, UnavailableError
 from outlast.sdk.settings import Settings
 
-_RUN = ("queue", "concurrency", "processes", "ledger", "broker", "blobs", "config", "json")
-_SERVE = ("host", "port", "ledger", "broker", "blobs", "config", "json")
+_ANY = ("health_host", "health_port", "ledger", "broker", "blobs", "config", "json")
+_RUN = ("queue", "except_queue", "concurrency", "processes", *_ANY)
+_SERVE = ("host", "port", *_ANY)
 
 
 @click.command()

@@ -13,7 +13,7 @@ from outlast.core.queue import QueueRules, check_queue_name
 from outlast.core.retention import Retention
 from outlast.sdk.config import ConfigFile, read_config
 
-_LISTS: Final = frozenset({"queues"})
+_LISTS: Final = frozenset({"queues", "except_queues"})
 _PORT_MAX: Final = 65_535
 
 
@@ -26,7 +26,10 @@ class Settings:
     blobs: str = "outlast-blobs"
     host: str = "127.0.0.1"
     port: int = 8000
+    health_host: str = "127.0.0.1"
+    health_port: int | None = None  # where the supervisor answers probes; None: nowhere
     queues: tuple[str, ...] = ()  # empty: all queues of the app's tasks
+    except_queues: tuple[str, ...] = ()  # those that other nodes work on
     concurrency: int = 16  # jobs at once in one process
     processes: int = 2
     grace: float = 30.0  # seconds that a stopping worker gives its running jobs
@@ -162,7 +165,9 @@ def _retention(value: Any) -> Mapping[str, Any]:
 
 _READERS: Final[dict[str, Callable[[Any], Any]]] = {
     "queues": _names,
+    "except_queues": _names,
     "port": _port,
+    "health_port": _port,
     "concurrency": _whole,
     "processes": _whole,
     "max_payload": _whole,

@@ -52,6 +52,7 @@ class Child:
     process: Process | None = None
     deaths: int = 0  # in a row
     needed: bool = True
+    broken: bool = False  # its code can't be loaded as it is
     worked_once: bool = False
 
     @property
@@ -121,6 +122,16 @@ class Supervisor:
         """Under which identities its children work at present."""
         return {child.holder for child in self._children if child.holds}
 
+    @property
+    def is_stopping(self) -> bool:
+        """Whether it was told to stop."""
+        return self._stopping.is_set()
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether code that can't be loaded is waited for to change."""
+        return any(child.broken for child in self._children)
+
     def stop(self) -> None:
         """Ask every child to finish; a second call kills."""
         if self._stopping.is_set():
@@ -144,7 +155,7 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         while not self._stopping.is_set():
             # A fresh identity for each start: a restarted worker is nobody's old self.
-            child.holder, child.needed = self._identity(), True
+            child.holder, child.needed, child.broken = self._identity(), True, False
             self._on_change([c.holder for c in self._children if c.holds])
             environment = {
                 **os.environ,
@@ -168,7 +179,7 @@ class Supervisor:
                 return
             child.worked_once |= not is_hopeless
             if code == NOTHING_TO_DO or (is_hopeless and self._awaits_change):
-                child.needed = False
+                child.needed, child.broken = False, is_hopeless
                 self._on_change(sorted(self.holders))
                 await self._stopped_or(self._renewed.wait())
             elif code != 0 and not self._stopping.is_set():
