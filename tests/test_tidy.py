@@ -35,6 +35,7 @@ ENTRIES = frozenset(
         "outlast",
         "outlast.__main__",
         "outlast.cli",
+        "outlast.cli.probe",  # of an image, which has no curl
         "outlast.django.management.commands.outlast_worker",
         "outlast.ledger.within.apsw",
         "outlast.ledger.within.asyncpg",
