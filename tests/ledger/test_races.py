@@ -2,6 +2,7 @@
 
 import asyncio
 
+import asyncpg
 import pytest
 from ledger_fixtures import job
 
@@ -200,3 +201,16 @@ async def test_a_race_planted_in_the_usual_claim_is_seen(name, many):
 async def again_and_again(race, many):
     for _ in range(10):
         await race(many)
+
+
+async def test_a_claim_that_could_not_see_a_new_limit_is_left_to_be_judged(many, migrated):
+    await many[0].insert([job()])
+    db = await asyncpg.connect(migrated)
+
+    async with db.transaction(isolation="repeatable_read"):
+        found = await db.fetch("SELECT number FROM outlast.claim('{default}', 'w0', NULL, 10)")
+    usual = await db.fetch("SELECT number FROM outlast.claim('{default}', 'w0', NULL, 10)")
+    await db.close()
+
+    assert [row["number"] for row in found] == [None]
+    assert [row["number"] for row in usual] == [1]
