@@ -1,7 +1,6 @@
 """PostgreSQL that restarts, stalls or is far away: nothing is lost, and nothing is done twice."""
 
 import asyncio
-import os
 from contextlib import asynccontextmanager
 
 import asyncpg
@@ -23,7 +22,7 @@ from outlast.upkeep.loop import Upkeep
 from tests.postgres import PLAIN
 from tests.reliability.network import network
 
-RESTARTS = int(os.environ.get("OUTLAST_RESTARTS", "4"))
+RESTARTS = 4
 ALL = Page(limit=100_000)
 
 

@@ -16,8 +16,8 @@ from outlast.system import CLOCK, ENTROPY, new_id
 from outlast.testing.postgres import FAST, IMMEDIATE, private_postgres
 from tests.worker.rig import fleets
 
-APART_S = tuple(float(s) for s in os.environ.get("OUTLAST_RESTARTS_APART", "0-0").split("-"))
-FOR_S = float(os.environ.get("OUTLAST_RESTARTS_FOR", "0"))
+FOR_S = float(os.environ.get("OUTLAST_RESTARTS", "0"))  # how long to go on, once four are over
+APART_S = (5.0, 20.0) if FOR_S else (0.0, 0.0)
 CLIENTS = 4
 ALL_OUT = """
 SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
