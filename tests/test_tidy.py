@@ -22,6 +22,7 @@ TESTING = SOURCE / "outlast/testing"
 # The part of the engine that simulated worlds run; a seed must own every order in it.
 SIMULATED = (
     "core", "workflow", "worker/pool.py", "worker/attempt.py", "worker/held.py",
+    "worker/intake.py", "worker/lane.py", "upkeep/relay.py", "broker/publisher.py",
     "worker/effects.py", "worker/supervisor.py", "upkeep/loop.py", "ledger/memory.py",
     "ledger/memory_rows.py", "sdk/context.py", "sdk/handle.py", "sdk/resume.py",
 )  # fmt: skip

@@ -8,8 +8,9 @@ from outlast.api import create
 from outlast.core.limits import LEASE_US
 from outlast.sdk.settings import Settings
 from outlast.system import CLOCK, ENTROPY
+from outlast.worker.config import PoolConfig
 from outlast.worker.executors import Here
-from outlast.worker.pool import Pool, PoolConfig
+from outlast.worker.pool import Pool
 
 
 def make_app():

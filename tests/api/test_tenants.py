@@ -27,8 +27,9 @@ from outlast.sdk.limits import set_limit
 from outlast.sdk.queues import change_queue
 from outlast.sdk.settings import Settings
 from outlast.system import CLOCK, ENTROPY, new_id
+from outlast.worker.config import PoolConfig
 from outlast.worker.executors import Here
-from outlast.worker.pool import Pool, PoolConfig
+from outlast.worker.pool import Pool
 from tests.api.leaks import LEAKS
 
 NEIGHBOUR = "neighbour-7f3a"

@@ -16,8 +16,9 @@ from outlast.system import CLOCK, ENTROPY
 from outlast.upkeep.deathwatch import MARK
 from outlast.upkeep.loop import Upkeep
 from outlast.worker.cage import Cages
+from outlast.worker.config import PoolConfig
 from outlast.worker.executors import Executors
-from outlast.worker.pool import Pool, PoolConfig
+from outlast.worker.pool import Pool
 from tests.worker.rig import fleets
 
 JOBS = Path(jobs.__file__)

@@ -17,8 +17,9 @@ from outlast.sdk.limits import declare
 from outlast.system import CLOCK, ENTROPY, new_id
 from outlast.upkeep.loop import Upkeep
 from outlast.worker.cage import Cages
+from outlast.worker.config import PoolConfig
 from outlast.worker.executors import Executors
-from outlast.worker.pool import Pool, PoolConfig
+from outlast.worker.pool import Pool
 
 AT_ONCE = Backoff(base_us=0)
 DEADLINE_S = 20.0

@@ -7,18 +7,18 @@ import pytest
 
 from outlast.core.errors import InvalidInputError
 from outlast.core.job import Leases
-from outlast.worker.pool import _until_again
+from outlast.worker.intake import until_again
 from tests.worker.rig import has_event, new_app, running
 
 
 def test_a_pool_wakes_when_a_rate_lets_more_start():
     leases = Leases()
-    assert _until_again(leases) == 1
+    assert until_again(leases, 1.0) == 1
 
     leases.note(5_200_000, 5_000_000)
     leases.note(5_100_000, 5_000_000)
 
-    assert _until_again(leases) == pytest.approx(0.101)
+    assert until_again(leases, 1.0) == pytest.approx(0.101)
 
 
 async def test_a_task_s_rate_spaces_its_starts_over_all_pools(tmp_path):

@@ -157,6 +157,7 @@ _QUEUE: Final[Schema] = _record(
         "isolation": {"enum": [*ISOLATIONS, None]},
         "memory": {**_maybe(_WHOLE), "description": "bytes"}, "cpu_time": _maybe(_NUMBER),
         "max_processes": _maybe(_WHOLE), "max_files": _maybe(_WHOLE),
+        "broker": {**_maybe(_TEXT), "examples": ["ledger", "redis", "sqs"]},
     }
 )  # fmt: skip
 _LIMIT: Final[dict[str, Schema]] = {

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from outlast.broker.protocol import Broker, Delivery, Ticket
 from outlast.core.errors import CapabilityError, InvalidInputError
 
-__all__ = ["Broker", "Delivery", "Ticket", "open_broker", "shown"]
+__all__ = ["Broker", "Delivery", "Ticket", "check_broker", "open_broker", "shown"]
 
 
 class _Home(NamedTuple):
@@ -28,19 +28,24 @@ _HOMES: Final = {
 }
 
 
+def check_broker(url: str) -> None:
+    """Raise InvalidInputError when a URL is of no known kind of broker; it tells no password."""
+    if _scheme(url) not in _HOMES:
+        known = ", ".join(f"{scheme}://" for scheme in _HOMES)
+        raise InvalidInputError(
+            f"broker: expected a URL that starts with one of {known}, got {shown(url)!r:.100}",
+            hint="leave it out, or say ledger, to do without a broker",
+        )
+
+
 def open_broker(url: str) -> Broker:
     """Open the broker that a URL names; nothing is connected yet.
 
     Raises InvalidInputError when it is of no known kind, and CapabilityError when its client is
     not installed. Neither tells a password.
     """
-    home = _HOMES.get(_scheme(url))
-    if home is None:
-        known = ", ".join(f"{scheme}://" for scheme in _HOMES)
-        raise InvalidInputError(
-            f"broker: expected a URL that starts with one of {known}, got {shown(url)!r:.100}",
-            hint="leave it out, or say ledger, to do without a broker",
-        )
+    check_broker(url)
+    home = _HOMES[_scheme(url)]
     try:
         opener = getattr(import_module(home.module), home.opener)
     except ImportError as error:

@@ -14,6 +14,7 @@ from importlib.metadata import version
 from typing import Any, NamedTuple
 
 from outlast.blobs import open_blobs
+from outlast.broker.routes import Routes
 from outlast.core.errors import InvalidInputError, OutlastError
 from outlast.core.instant import to_rfc3339
 from outlast.core.limits import LEASE_US
@@ -28,10 +29,12 @@ from outlast.system import CLOCK, ENTROPY
 from outlast.upkeep.deathwatch import MARK
 from outlast.worker.cage import Cages, sweep
 from outlast.worker.cell import NoTask, serve
+from outlast.worker.config import PoolConfig
 from outlast.worker.effects import Runnable
 from outlast.worker.executors import Executors
+from outlast.worker.intake import intake_of
 from outlast.worker.lifeline import die_with_parent
-from outlast.worker.pool import Pool, PoolConfig
+from outlast.worker.pool import Pool
 from outlast.worker.supervisor import CANT_LOAD, NOTHING_TO_DO, SPEAKER
 
 
@@ -80,6 +83,7 @@ async def _work(app: Outlast, settings: Settings, holder: str, own: list[str], p
         pool_config,
         clock=CLOCK,
         entropy=ENTROPY,
+        intake=intake_of(app.ledger.bell, settings.routes, queues, ENTROPY),
     )
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, pool.drain)
     try:
@@ -147,6 +151,9 @@ def main(arguments: list[str]) -> int:
         given[name] = tuple(given[name])
     given["ledger"] = os.environ.get("OUTLAST_LEDGER", given["ledger"])
     settings = Settings(**given)
+    if "OUTLAST_QUEUE_BROKERS" in os.environ:
+        own = json.loads(os.environ["OUTLAST_QUEUE_BROKERS"])
+        settings = settings.routed(Routes(os.environ["OUTLAST_BROKER"], own))
     if kind == "job":
         return _run_a_job(reference, settings)
     try:

@@ -11,6 +11,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from outlast.blobs import open_blobs
+from outlast.broker.relayed import relayed
 from outlast.cli.lookout import Lookout
 from outlast.core.errors import InvalidInputError, OutlastError
 from outlast.core.retention import Retention
@@ -21,6 +22,7 @@ from outlast.system import CLOCK, ENTROPY, new_id
 from outlast.upkeep.deathwatch import MARK, DeathWatch, kill_marked
 from outlast.upkeep.forget import Forgetting
 from outlast.upkeep.loop import Upkeep
+from outlast.upkeep.relay import Relay
 from outlast.worker.supervisor import SPEAKER, Child, Supervisor
 
 _RELOAD_EVERY_S = 0.5
@@ -41,6 +43,11 @@ def run(
             "ledger memory:// can't be shared between processes",
             hint="use sqlite:///path or postgresql://…",
         )
+    if any(url.startswith("memory:") for url in settings.routes.urls):
+        raise InvalidInputError(
+            "broker memory:// can't be shared between processes",
+            hint="leave it out, or name one that is a server",
+        )
     settings = replace(
         settings,
         port=settings.port or _free_port(settings.host),
@@ -60,16 +67,14 @@ async def _run(
     reload: bool,
 ) -> int:
     children = _children(reference, settings, api=api, worker=worker, reload=reload)
-    ledger = open_ledger(settings.ledger)
+    routes = settings.routes
+    ledger = relayed(open_ledger(settings.ledger), routes)  # due and rescued jobs run again
     await ledger.migrate()
     upkeep = Upkeep(ledger, clock=CLOCK, entropy=ENTROPY)
     blobs = open_blobs(settings.blobs)
     kept = Retention.read(settings.retention)
     forgetting = Forgetting(ledger, blobs, kept, clock=CLOCK)
-    path = settings.ledger.removeprefix("sqlite:///")
-    is_file = path != settings.ledger
-    folder = meeting_place(path) if is_file else private_folder(shown(settings.ledger))
-    watch = DeathWatch(folder, new_id(), ledger)
+    watch = DeathWatch(_meeting_place(settings.ledger), new_id(), ledger)
     watch.hold()
 
     sessions = watch_sessions(settings.ledger, new_id(), lambda dead: ledger.extend(dead, 0))
@@ -102,6 +107,9 @@ async def _run(
         asyncio.create_task(_for_ever(watch.run)),
         asyncio.create_task(lookout.run(ready)),
     ]
+    if routes.urls:
+        relay = Relay(ledger, routes, new_id(), entropy=ENTROPY)
+        background.append(asyncio.create_task(_for_ever(relay.run)))
     if sessions is not None:
         background.append(asyncio.create_task(sessions.run()))
     if reload:
@@ -118,6 +126,11 @@ async def _run(
         if sessions is not None:
             await sessions.let_go()
         await ledger.close()
+
+
+def _meeting_place(ledger: str) -> Path:
+    path = ledger.removeprefix("sqlite:///")
+    return meeting_place(path) if path != ledger else private_folder(shown(ledger))
 
 
 async def _for_ever(work: Callable[[], Awaitable[None]]) -> None:
@@ -138,11 +151,16 @@ def _children(
         more = [json.dumps(part)] if part else []
         command = [sys.executable, "-m", "outlast.cli.child", kind, reference]
         # Everybody on the machine can read arguments; a password goes by the environment.
-        told = json.dumps(asdict(replace(settings, ledger=shown(settings.ledger))))
+        routes = settings.routes
+        public = replace(settings, ledger=shown(settings.ledger)).routed(routes.shown())
         return Child(
-            [*command, told, *more],
+            [*command, json.dumps(asdict(public)), *more],
             works=kind == "worker",
-            environment={"OUTLAST_LEDGER": settings.ledger},
+            environment={
+                "OUTLAST_LEDGER": settings.ledger,
+                "OUTLAST_BROKER": routes.default,
+                "OUTLAST_QUEUE_BROKERS": json.dumps(dict(routes.own)),
+            },
         )
 
     crew = [child("worker", *one) for one in _crew(settings)] if worker else []

@@ -67,8 +67,9 @@ def _limits(queue: Doc) -> str:
             told[name] = f"{told[name]:g}s"
     if told["memory"] is not None:
         told["memory"] = f"{told['memory'] / (1 << 20):g}MB"
-    if told["processes"] == 1:
-        told["processes"] = None
+    for name, usual in (("processes", 1), ("broker", "ledger")):
+        if told[name] == usual:
+            told[name] = None
     return " ".join(f"{name}={value}" for name, value in told.items() if value is not None)
 
 

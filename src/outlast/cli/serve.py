@@ -10,7 +10,7 @@ import click
 
 from outlast.cli.options import options
 from outlast.cli.output import show_json
-from outlast.core.errors import CapabilityError, InvalidInputError, UnavailableError
+from outlast.core.errors import CapabilityError, UnavailableError
 from outlast.sdk.settings import Settings
 
 _ANY = ("health_host", "health_port", "ledger", "broker", "blobs", "config", "json")
@@ -64,8 +64,6 @@ def worker(app: str, **given: Any) -> None:
 def _start(app: str, given: dict[str, Any], *, api: bool, worker: bool, reload: bool) -> None:
     as_json = given.pop("as_json")
     settings = Settings.load(**given)
-    if settings.broker != "ledger":
-        raise InvalidInputError(f"broker: expected ledger, got {settings.broker!r:.100}")
     # What would only fail in a child, again and again, is told here, once.
     keyless = api and not _may_serve(settings)
 

@@ -20,6 +20,7 @@ FILES_DEFAULT: Final = 4_096  # open ones, of each process of an isolated job
 HEARTBEAT_US: Final = 10 * SECOND
 LEASE_US: Final = 30 * SECOND
 SWEEP_US: Final = 1 * SECOND  # how stale a missed wake-up can leave anyone
+BROKER_SWEEP_US: Final = 5 * SECOND  # the same where a broker wakes, which is asked rarely
 DEATH_POLL_US: Final = 250 * MILLISECOND  # how often a node tries the file locks of the others
 
 PRIORITY_MIN: Final = -100

@@ -44,6 +44,7 @@ class QueueRules:
     cpu_us: int | None = None
     max_processes: int | None = None
     max_files: int | None = None
+    broker: str | None = None  # the URL of what carries its tickets; only a file says it
 
     @classmethod
     def read(cls, given: Mapping[str, Any]) -> Self:
@@ -102,6 +103,7 @@ class QueueRules:
             "cpu_time": self.cpu_us and self.cpu_us / SECOND,
             "max_processes": self.max_processes,
             "max_files": self.max_files,
+            "broker": self.broker and kind_of(self.broker),
         }
 
     @property
@@ -143,6 +145,15 @@ def _whole(low: int, high: int = COUNT_MAX) -> Callable[[object], int]:
     return read
 
 
+def kind_of(broker: str) -> str:
+    """Return of which kind a broker is: all of its URL that anybody may see.
+
+    >>> kind_of("redis://ann:secret@cache.test/1"), kind_of("ledger")
+    ('redis', 'ledger')
+    """
+    return broker.partition("://")[0]
+
+
 def _text(value: object) -> str:
     if not isinstance(value, str) or not 0 < len(value) <= NAME_CHARS_MAX:
         raise InvalidInputError(f"expected 1–{NAME_CHARS_MAX} characters, got {value!r:.60}")
@@ -153,6 +164,12 @@ def _isolation(value: object) -> str:
     if value not in ISOLATIONS:
         raise InvalidInputError(f"expected {' or '.join(ISOLATIONS)}, got {value!r:.60}")
     return str(value)
+
+
+def _broker(value: object) -> str:
+    if not isinstance(value, str) or not value:
+        raise InvalidInputError("expected ledger, or the URL of a broker")  # may have a password
+    return value
 
 
 def _duration(value: Any) -> int:
@@ -177,6 +194,7 @@ _READERS: Final[dict[str, tuple[str, Callable[[Any], Any]]]] = {
     "cpu_time": ("cpu_us", _duration),
     "max_processes": ("max_processes", _whole(WALL_MIN, WALL_MAX)),
     "max_files": ("max_files", _whole(WALL_MIN, WALL_MAX)),
+    "broker": ("broker", _broker),
 }
 _WALLS: Final = ("memory", "cpu_time", "max_processes", "max_files")
 _DEFAULTS: Final[dict[str, Any]] = {item.name: item.default for item in fields(QueueRules)}

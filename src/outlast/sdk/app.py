@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any, Literal, ParamSpec, Self, TypeVar, overload
 
 from outlast.blobs import Blobs, open_blobs
+from outlast.broker.relayed import relayed
 from outlast.core.confinement import Env
 from outlast.core.errors import (
     InvalidInputError,
@@ -127,6 +128,7 @@ class Outlast:
         if self._ledger is None:
             opened = ledger or open_ledger(self.settings.ledger)
             try:
+                opened = relayed(opened, self.settings.routes)
                 await opened.migrate()
             except BaseException:
                 await opened.close()

@@ -68,6 +68,9 @@ async def change_queue(app: "Outlast", name: str, changes: Mapping[str, Any]) ->
     bad = check_queue_name(name)
     if bad is not None:
         wrong.append({"path": "queue", "message": bad})
+    if "broker" in changes:
+        message = "can't change while workers run: say it in the settings, and start again"
+        wrong.append({"path": "broker", "message": message})
     try:
         app.rules.of(name).told_to(changes)
     except InvalidInputError as error:

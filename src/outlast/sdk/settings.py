@@ -2,10 +2,12 @@
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
+from outlast.broker import check_broker
+from outlast.broker.routes import LEDGER, Routes
 from outlast.core.errors import InvalidInputError
 from outlast.core.instant import duration_us
 from outlast.core.limits import PAYLOAD_BYTES_MAX, SECOND
@@ -22,7 +24,7 @@ class Settings:
     """Where things are and how many run."""
 
     ledger: str = "sqlite:///outlast.db"
-    broker: str = "ledger"
+    broker: str = LEDGER
     blobs: str = "outlast-blobs"
     host: str = "127.0.0.1"
     port: int = 8000
@@ -67,7 +69,22 @@ class Settings:
 
     def rules(self, queue: str) -> QueueRules:
         """Return what the settings say of a queue."""
-        return QueueRules.read(self.queue_settings.get(queue, {}))
+        rules = QueueRules.read(self.queue_settings.get(queue, {}))
+        return replace(rules, broker=rules.broker or self.broker)
+
+    @property
+    def routes(self) -> Routes:
+        """Which broker each queue has."""
+        own = {name: said.get("broker") for name, said in self.queue_settings.items()}
+        return Routes(self.broker, {name: url for name, url in own.items() if url})
+
+    def routed(self, routes: Routes) -> "Settings":
+        """Return these settings with other brokers."""
+        blocks = {
+            name: {**said, "broker": routes.own[name]} if name in routes.own else said
+            for name, said in self.queue_settings.items()
+        }
+        return replace(self, broker=routes.default, queue_settings=blocks)
 
 
 def placed(url: str) -> str:
@@ -94,13 +111,23 @@ def _queues(
             wrong.append(f"{where}: expected a mapping of settings, got {settings!r:.60}")
         else:
             try:
-                QueueRules.read({str(key): value for key, value in (settings or {}).items()})
+                said = {str(key): value for key, value in (settings or {}).items()}
+                if QueueRules.read(said).broker:
+                    _check_broker_of(said)
             except InvalidInputError as error:
                 parts: Any = error.facts["errors"]
                 for part in parts:
                     where = config.at("queues", name, part["path"])
                     wrong.append(f"{where}: {part['message']}")
     return {name: dict(settings or {}) for name, settings in given.items()} if not wrong else {}
+
+
+def _check_broker_of(said: Mapping[str, Any]) -> None:
+    try:
+        _broker(said["broker"])
+    except InvalidInputError as error:
+        part = {"path": "broker", "message": error.message}
+        raise InvalidInputError(error.message, errors=[part]) from error
 
 
 def _number(value: Any) -> Any:
@@ -135,6 +162,17 @@ def _text(value: Any) -> str:
     return value
 
 
+def _broker(value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise InvalidInputError("expected ledger, or the URL of a broker")  # may have a password
+    if value != LEDGER:
+        try:
+            check_broker(value)
+        except InvalidInputError as error:
+            raise InvalidInputError(error.message.removeprefix("broker: ")) from error
+    return value
+
+
 def _whole(value: Any) -> int:
     if isinstance(value, bool) or not str(value).isdigit() or int(value) < 1:
         raise InvalidInputError(f"expected a whole number from 1, got {value!r:.60}")
@@ -166,6 +204,7 @@ def _retention(value: Any) -> Mapping[str, Any]:
 _READERS: Final[dict[str, Callable[[Any], Any]]] = {
     "queues": _names,
     "except_queues": _names,
+    "broker": _broker,
     "port": _port,
     "health_port": _port,
     "concurrency": _whole,

@@ -22,9 +22,10 @@ from outlast.system import new_id
 from outlast.testing.faults import Fault, Point, points_of
 from outlast.testing.passage import Passage
 from outlast.testing.sim.loop import NODE, Node
+from outlast.worker.config import PoolConfig
 from outlast.worker.effects import Stop
 from outlast.worker.executors import Here
-from outlast.worker.pool import Pool, PoolConfig
+from outlast.worker.pool import Pool
 
 if TYPE_CHECKING:
     from outlast.worker.held import Held

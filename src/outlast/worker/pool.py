@@ -4,68 +4,26 @@ import asyncio
 import contextlib
 import json
 from collections import deque
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
 
 from outlast.blobs.box import Blobs
 from outlast.core import transition
 from outlast.core.errors import MovedError, UnavailableError
 from outlast.core.job import Filter, Lease, Leases, Page, Transition, Want, lease_of
-from outlast.core.limits import MILLISECOND, PAGE_MAX, SECOND, SWEEP_US
+from outlast.core.limits import PAGE_MAX, SECOND, SWEEP_US
 from outlast.core.ports import Clock, Entropy
 from outlast.core.prefetch import PATIENCE_US, ServiceTime
-from outlast.core.queue import QueueRules
 from outlast.ledger.protocol import Ledger
 from outlast.worker.attempt import attempt, stopped
+from outlast.worker.config import PoolConfig
 from outlast.worker.effects import LeasedEffects, Stop, Tasks
 from outlast.worker.held import Held
+from outlast.worker.intake import Doorbell, Intake
 
 _SWEEP_S = SWEEP_US / SECOND
 _CANCEL_COALESCE_S = 0.05
 _COMMIT_MAX = 500
 _RULES_SWEEP_S = 5.0
 _RULES_COALESCE_S = 0.25
-
-
-@dataclass(frozen=True, slots=True)
-class PoolConfig:
-    """Who the pool is and what it takes."""
-
-    holder: str
-    queues: tuple[str, ...]
-    concurrency: int = 16
-    grace_s: float = 30.0
-    rules: Mapping[str, QueueRules] = field(default_factory=dict)  # as configured, by queue
-    share: tuple[int, int] = (0, 1)  # which of how many processes that divide a worker_count
-
-    @property
-    def slots(self) -> int:
-        """How many jobs may run here at once: a queue of its own has its worker_count divided."""
-        rules = self.rules.get(self.queues[0]) if len(self.queues) == 1 else None
-        if rules is None or rules.worker_count is None:
-            return self.concurrency
-        index, processes = self.share
-        return rules.worker_count // processes + (index < rules.worker_count % processes)
-
-    def is_paused(self, queue: str) -> bool:
-        """Whether nothing of a queue is to be started."""
-        return queue in self.rules and self.rules[queue].paused
-
-    def changed(self, said: Mapping[str, Mapping[str, Any]]) -> "PoolConfig":
-        """Return this with what was said of its queues at run time."""
-        now = {
-            queue: self.rules.get(queue, QueueRules()).changed(said.get(queue, {}))
-            for queue in self.queues
-        }
-        return replace(self, rules=now)
-
-
-def _until_again(leases: Leases) -> float:
-    """Return for how long to wait for the bell: with a rate limit, time alone lets more start."""
-    if leases.again_us is None:
-        return _SWEEP_S
-    return min(_SWEEP_S, (leases.again_us + MILLISECOND) / SECOND)  # early would find nothing
 
 
 class Pool:
@@ -80,6 +38,7 @@ class Pool:
         *,
         clock: Clock,
         entropy: Entropy,
+        intake: Intake | None = None,
     ) -> None:
         self._ledger = ledger
         self._blobs = blobs
@@ -87,6 +46,7 @@ class Pool:
         self._config = config
         self._clock = clock
         self._entropy = entropy
+        self._intake: Intake = intake or Doorbell(ledger.bell)
         self._now = config  # with what was said of the queues at run time
         self._slots = config.slots
         self._running: dict[str, Held] = {}
@@ -114,6 +74,7 @@ class Pool:
         Also returns, once the running jobs have ended, when one of them could not be stopped.
         """
         self._loop = asyncio.get_running_loop()
+        self._intake.start()
         loops = [
             asyncio.create_task(self._claim_loop()),
             asyncio.create_task(self._commit_loop()),
@@ -121,6 +82,7 @@ class Pool:
             asyncio.create_task(self._rules_loop()),
         ]
         ends = [asyncio.create_task(event.wait()) for event in (self._draining, self._worn)]
+        closing: asyncio.Task[None] | None = None
         try:
             await asyncio.wait([*loops, *ends], return_when=asyncio.FIRST_COMPLETED)
             for ended in loops:
@@ -128,12 +90,14 @@ class Pool:
                     ended.result()  # a loop only ends by a fault of ours: say which
             loops[0].cancel()
             await asyncio.gather(loops[0], return_exceptions=True)
+            closing = asyncio.create_task(self._intake.close())  # others may have room meanwhile
             await self._stop_jobs()
             await self._flush()
         finally:
             for task in (*loops, *ends):
                 task.cancel()
             await asyncio.gather(*loops, *ends, return_exceptions=True)
+            await (self._intake.close() if closing is None else closing)
 
     def drain(self) -> None:
         """Stop claiming; `run` returns when everything in hand is settled."""
@@ -151,11 +115,13 @@ class Pool:
             idle = not self._buffer and len(self._running) < self._slots
             if room < (1 if idle else max(1, (in_hand + room) // 2)):
                 self._room.clear()
+                self._intake.rest()
                 await self._room.wait()
                 continue
             await self._give_back_astray()
             open_ = tuple(queue for queue in self._queues if not self._now.is_paused(queue))
             want = Want(self._config.holder, open_, room)
+            self._intake.begin()
             self._claiming = asyncio.ensure_future(self._ledger.claim(want))
             try:
                 # A drain interrupts the loop, not the claim: what it brings must be given back.
@@ -166,12 +132,13 @@ class Pool:
                 continue
             self._claiming = None
             self._queues.rotate(-1)
+            self._intake.took(leases, all_asked=len(leases) >= room)
             if leases:
                 self._buffer.extend(leases)
                 self._start_some()
                 self._be_patient_with(leases)
             else:
-                await self._ledger.bell.wait(_until_again(leases))
+                await self._intake.wait(leases, open_)
 
     async def _give_back_astray(self) -> None:
         """Give back what a claim took whose answer was lost: nobody else knows of it.
@@ -289,6 +256,8 @@ class Pool:
                 continue
             for _ in range(size):
                 self._outbox.popleft()
+            if any(change.target is not None for change, _ in batch):
+                self._intake.look()  # what ended here may have held up another one by a limit
             for (_, lease), verdict in zip(batch, verdicts, strict=True):
                 if not verdict.accepted:
                     self._refused(lease, transition.after_refusal(lease, verdict))
@@ -323,9 +292,11 @@ class Pool:
         while True:
             with contextlib.suppress(UnavailableError):
                 said = {doc.key: json.loads(doc.doc) for doc in await self._ledger.docs("queue")}
-                self._now = self._config.changed(said)
+                before, self._now = self._now, self._config.changed(said)
                 self._slots = self._now.slots
                 self._room.set()
+                if self._now != before:
+                    self._intake.look()
             await self._ledger.bell.wait(_RULES_SWEEP_S)
             await asyncio.sleep(_RULES_COALESCE_S)
 

@@ -16,9 +16,10 @@ from outlast.testing.sim.loop import Node, SeededEntropy, VirtualClock, VirtualL
 from outlast.testing.sim.port import Net, Port
 from outlast.testing.sim.referee import Referee
 from outlast.upkeep.loop import Upkeep
+from outlast.worker.config import PoolConfig
 from outlast.worker.effects import Runnable
 from outlast.worker.executors import Here
-from outlast.worker.pool import Pool, PoolConfig
+from outlast.worker.pool import Pool
 from outlast.worker.supervisor import Child, Supervisor
 
 _MARK: Final = "HOLDER"
