@@ -10,6 +10,7 @@ ROOT_REASON = "needs root: run the tests as root, as CI does"
 HISTORY_REASON = "needs the repository's history: run the tests in a clone"
 POOLER_REASON = "needs PgBouncer: apt-get install pgbouncer"
 SERVER_REASON = "needs a server of"
+SYSTEMD_REASON = "needs systemd-analyze: apt-get install systemd"
 REQUIRE = "OUTLAST_REQUIRE"
 
 
@@ -33,6 +34,14 @@ def needs_server(name, why):
     if {"root", name} & set(os.environ.get(REQUIRE, "").split(",")) or "CI" in os.environ:
         pytest.fail(f"{SERVER_REASON} {name}: {why}")
     pytest.skip(f"{SERVER_REASON} {name}: {why}")
+
+
+def needs_systemd(program):
+    """Skip a test where nothing judges units; fail where CI, which installs it, requires root."""
+    if program is None and {"root", "systemd"} & set(os.environ.get(REQUIRE, "").split(",")):
+        pytest.fail(SYSTEMD_REASON)
+    if program is None:
+        pytest.skip(SYSTEMD_REASON)
 
 
 @pytest.fixture(scope="session")
@@ -61,6 +70,7 @@ def pytest_terminal_summary(terminalreporter):
         HISTORY_REASON: "the history",
         POOLER_REASON: "PgBouncer",
         SERVER_REASON: "a broker's server",
+        SYSTEMD_REASON: "systemd",
     }
     for reason, what in wants.items():
         missed = [

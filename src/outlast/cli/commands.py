@@ -33,6 +33,7 @@ COMMANDS: Final = {
     "schedules": ("outlast.cli.schedules", "List schedules; make, change, pause, trigger them."),
     "keys": ("outlast.cli.keys", "Make, list and revoke API keys."),
     "migrate": ("outlast.cli.health", "Bring the ledger's schema up to this release."),
+    "deploy": ("outlast.cli.deploy", "Write what a platform needs to run an app."),
     "doctor": ("outlast.cli.health", "Check the installation and say what is wrong."),
 }
 

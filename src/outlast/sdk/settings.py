@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from outlast.broker import check_broker
 from outlast.broker.routes import LEDGER, Routes
+from outlast.core.deployment import Deployment
 from outlast.core.errors import InvalidInputError
 from outlast.core.instant import duration_us
 from outlast.core.limits import PAYLOAD_BYTES_MAX, SECOND
@@ -38,6 +39,7 @@ class Settings:
     max_payload: int = PAYLOAD_BYTES_MAX  # bytes of one job's arguments, result or step result
     cgroup: str = "auto"  # around isolated jobs; or off, or the folder of a delegated cgroup v2
     retention: Mapping[str, Any] = field(default_factory=dict)  # see `core.retention`
+    deploy: Mapping[str, Any] = field(default_factory=dict)  # see `core.deployment`
     config: str | None = None
     queue_settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
@@ -201,6 +203,11 @@ def _retention(value: Any) -> Mapping[str, Any]:
     return dict(value)
 
 
+def _deploy(value: Any) -> Mapping[str, Any]:
+    Deployment.read(value)
+    return dict(value)
+
+
 _READERS: Final[dict[str, Callable[[Any], Any]]] = {
     "queues": _names,
     "except_queues": _names,
@@ -211,5 +218,6 @@ _READERS: Final[dict[str, Callable[[Any], Any]]] = {
     "processes": _whole,
     "max_payload": _whole,
     "retention": _retention,
+    "deploy": _deploy,
     "grace": _seconds,
 }
