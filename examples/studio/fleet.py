@@ -16,7 +16,7 @@ class Places(NamedTuple):
 
 
 LEDGERS: Final = ("sqlite", "postgres")
-BROKERS: Final = ("ledger",)
+BROKERS: Final = ("ledger", "redis", "rabbitmq", "sqs", "kafka")
 
 
 @contextmanager

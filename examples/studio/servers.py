@@ -19,7 +19,7 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 
 HOST = "127.0.0.1"
 AIRPORTS = Path(__file__).parent / "samples" / "airports.csv"
-CALLS_PER_SECOND = 10
+CALLS_IN_A_ROW = 10
 RETRY_AFTER_SECONDS = 1
 EARTH_RADIUS_KM = 6371.0
 
@@ -58,12 +58,13 @@ class Postbox:
 
 
 @dataclass(slots=True)
-class Bucket:
-    """A token bucket that also notes who does not wait as long as it was told to."""
+class Quota:
+    """Ten calls, then a pause; also notes who does not wait as long as it was told to.
 
-    rate: float = CALLS_PER_SECOND
-    tokens: float = CALLS_PER_SECOND
-    filled_at: float = field(default_factory=time.monotonic)
+    It counts calls and not time, so that a slow machine meets it, too.
+    """
+
+    left: int = CALLS_IN_A_ROW
     closed_until: float = 0.0
     served: int = 0
     refused: int = 0
@@ -71,19 +72,21 @@ class Bucket:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def take(self) -> bool:
-        """Take a token, if there is one."""
+        """Take a call, if one is left."""
         with self.lock:
             now = time.monotonic()
-            self.impatient += now < self.closed_until
-            self.tokens = min(self.rate, self.tokens + (now - self.filled_at) * self.rate)
-            self.filled_at = now
-            if self.tokens >= 1:
-                self.tokens -= 1
-                self.served += 1
-                return True
-            self.refused += 1
-            self.closed_until = now + RETRY_AFTER_SECONDS
-            return False
+            if now < self.closed_until:
+                self.impatient += 1
+                self.refused += 1
+                return False
+            if self.left == 0:
+                self.left = CALLS_IN_A_ROW
+                self.closed_until = now + RETRY_AFTER_SECONDS
+                self.refused += 1
+                return False
+            self.left -= 1
+            self.served += 1
+            return True
 
     def counts(self) -> dict[str, int]:
         """Return how many calls were served, refused, and made before their time."""
@@ -103,12 +106,12 @@ def distance_km(start: tuple[float, float], end: tuple[float, float]) -> float:
 
 
 class DistanceServer(ThreadingHTTPServer):
-    """Answers `/distance?from=SEA&to=JFK`, ten calls a second, and `/counts`."""
+    """Answers `/distance?from=SEA&to=JFK`, ten calls in a row, and `/counts`."""
 
     daemon_threads = True
 
     def __init__(self, port: int) -> None:
-        self.bucket = Bucket()
+        self.quota = Quota()
         with AIRPORTS.open(newline="", encoding="utf-8") as file:
             self.places = {
                 row["iata"]: (float(row["latitude"]), float(row["longitude"]))
@@ -129,11 +132,11 @@ class DistanceHandler(BaseHTTPRequestHandler):
         """Answer one call."""
         url = urlsplit(self.path)
         if url.path == "/counts":
-            return self._answer(200, self.server.bucket.counts())
+            return self._answer(200, self.server.quota.counts())
         if url.path != "/distance":
             return self._answer(404, {"error": f"no such path: {url.path}"})
-        if not self.server.bucket.take():
-            return self._answer(429, {"error": f"at most {CALLS_PER_SECOND} calls a second"})
+        if not self.server.quota.take():
+            return self._answer(429, {"error": f"at most {CALLS_IN_A_ROW} calls in a row"})
         query = parse_qs(url.query)
         codes = [query.get(name, [""])[0] for name in ("from", "to")]
         for code in codes:
