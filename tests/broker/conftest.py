@@ -5,9 +5,11 @@ from contextlib import ExitStack
 import pytest
 
 from outlast.core.errors import CapabilityError
+from outlast.testing.rabbitmq import private_rabbitmq
 from outlast.testing.redis import private_redis
 from outlast.testing.sqs import private_sqs
 from tests.broker.houses import MemoryHouse
+from tests.broker.rabbitmq_house import RabbitHouse
 from tests.broker.redis_house import RedisHouse
 from tests.broker.sqs_house import SqsHouse
 from tests.conftest import needs_server
@@ -36,10 +38,26 @@ def redis_house(redis_server):
     return RedisHouse(redis_server)
 
 
-@pytest.fixture(params=["memory", "redis", "sqs", "sqs_fifo"])
+@pytest.fixture(scope="session")
+def rabbitmq_server():
+    """A RabbitMQ of the session's own; who stops or fills one starts another."""
+    with ExitStack() as stack:
+        try:
+            server = stack.enter_context(private_rabbitmq())
+        except CapabilityError as error:
+            needs_server("rabbitmq", error)
+        yield server
+
+
+@pytest.fixture
+def rabbitmq_house(rabbitmq_server):
+    return RabbitHouse(rabbitmq_server)
+
+
+@pytest.fixture(params=["memory", "rabbitmq", "redis", "sqs", "sqs_fifo"])
 def house(request):
     if request.param == "memory":
         return MemoryHouse()
-    if request.param == "redis":
-        return request.getfixturevalue("redis_house")
+    if request.param in {"rabbitmq", "redis"}:
+        return request.getfixturevalue(f"{request.param}_house")
     return SqsHouse(request.getfixturevalue("sqs"), fifo=request.param == "sqs_fifo")

@@ -5,6 +5,7 @@ from outlast.broker.memory import MemoryBroker, Tray
 
 class MemoryHouse:
     within_s = 0.0
+    sees_hands = True
 
     def __init__(self, kind=MemoryBroker):
         self.tray = Tray()

@@ -7,6 +7,7 @@ from outlast.broker.redis import RedisBroker
 
 class RedisHouse:
     within_s = 6.0  # five in the dead one's hands, one until somebody looks
+    sees_hands = True
 
     def __init__(self, server, kind=RedisBroker):
         self.server = server

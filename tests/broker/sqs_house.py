@@ -22,6 +22,7 @@ async def client_of(server):
 
 class SqsHouse:
     within_s = VISIBILITY_S + 1.0
+    sees_hands = True
 
     def __init__(self, server, *, fifo=False, kind=SqsBroker):
         self.server = server

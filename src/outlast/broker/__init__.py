@@ -20,6 +20,9 @@ class _Home(NamedTuple):
 
 _HOMES: Final = {
     "memory": _Home("outlast.broker.memory", "MemoryBroker"),
+    **dict.fromkeys(
+        ("amqp", "amqps"), _Home("outlast.broker.rabbitmq", "RabbitBroker", "rabbitmq")
+    ),
     "sqs": _Home("outlast.broker.sqs", "SqsBroker", "sqs"),
     **dict.fromkeys(
         ("redis", "rediss", "valkey", "valkeys", "unix"),

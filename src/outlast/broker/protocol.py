@@ -50,7 +50,10 @@ class Broker(Protocol):
         ...
 
     async def depth(self, queues: Sequence[str]) -> dict[str, int]:
-        """Return about how many tickets of each queue wait or are in hands, unsettled."""
+        """Return about how many tickets of each queue wait or are in hands, unsettled.
+
+        Those in hands of other processes are left out where the broker tells nobody of them.
+        """
         ...
 
     async def check(self, queues: Sequence[str]) -> dict[str, str]:
