@@ -7,10 +7,11 @@ import asyncpg
 import pytest
 
 from outlast.core.errors import UnavailableError
-from outlast.core.job import NewJob, Want
+from outlast.core.job import Filter, NewJob, Want
 from outlast.core.limits import LEASE_US, SECOND
 from outlast.ledger import open_ledger
 from outlast.ledger.postgres import connection, store
+from outlast.ledger.postgres.pool import Pool
 from outlast.system import CLOCK, ENTROPY, new_id
 from outlast.upkeep import loop
 from outlast.upkeep.loop import Upkeep
@@ -125,3 +126,64 @@ async def test_a_heartbeat_gives_a_half_open_connection_up_in_time(migrated, mon
                 await ledger.extend(["w0"], LEASE_US)
             assert await ledger.extend(["w0"], LEASE_US) == []
         await ledger.close()
+
+
+async def closed_while_nothing_comes_through(url):
+    """Close a ledger whose connections went dead with calls under way; say how these ended."""
+    async with network(url) as between, ledgers(url, 1):
+        ledger = open_ledger(between.url)
+        await asyncio.gather(*(ledger.insert([job()]) for _ in range(8)))
+        await ledger.extend(["w0"], LEASE_US)
+        await ledger.bell.wait(0)
+        await asyncio.gather(*(ledger.count(Filter(), "") for _ in range(4)))
+        between.swallow()
+        calls = [
+            asyncio.ensure_future(ask)
+            for ask in (
+                ledger.insert([job()]),
+                ledger.claim(Want("w0", ("default",), 1)),
+                ledger.extend(["w0"], LEASE_US),
+                ledger.now(),
+            )
+        ]
+        await asyncio.wait(calls, timeout=0.1)
+
+        try:
+            async with asyncio.timeout(store.CLOSE_S + 4):
+                await ledger.close()
+        finally:
+            between.reset()
+            ends = await asyncio.gather(*calls, return_exceptions=True)
+        return ends
+
+
+@pytest.mark.fault("F33")
+async def test_a_close_waits_for_no_answer_that_never_comes(migrated, monkeypatch):
+    monkeypatch.setattr(store, "CLOSE_S", 0.5)
+
+    ends = await closed_while_nothing_comes_through(migrated)
+
+    assert [type(end) for end in ends] == [UnavailableError] * 4
+    assert all("ask again" in str(end) for end in ends)
+
+
+async def test_a_close_that_waits_for_every_answer_is_caught(migrated, monkeypatch):
+    monkeypatch.setattr(store, "CLOSE_S", 0.5)
+    monkeypatch.setattr(connection, "COMMAND_S", 15)
+    close = Pool.close
+    monkeypatch.setattr(Pool, "close", lambda pool, _: close(pool, None))
+
+    with pytest.raises(TimeoutError):
+        await closed_while_nothing_comes_through(migrated)
+
+
+async def test_a_close_still_commits_what_was_accepted(migrated):
+    async with ledgers(migrated, 1) as (look,):
+        ledger = open_ledger(migrated)
+        calls = [asyncio.ensure_future(ledger.insert([job()])) for _ in range(200)]
+        await asyncio.wait(calls, timeout=0)
+
+        await ledger.close()
+
+        assert {made.outcome for (made,) in await asyncio.gather(*calls)} == {"created"}
+        assert await look.count(Filter(), "") == {(): 200}

@@ -39,11 +39,11 @@ class Batches(Generic[Item, Answer]):
             loop.call_soon(self._start)
         return future
 
-    async def close(self) -> None:
-        """Finish what was accepted."""
+    async def finish(self) -> None:
+        """Return when all that was accepted is answered; whoever stops waiting stops nothing."""
         while self._tasks or self._waiting:
             if self._tasks:
-                await asyncio.gather(*self._tasks, return_exceptions=True)
+                await asyncio.wait(self._tasks)
             else:
                 await asyncio.sleep(0)
 

@@ -125,10 +125,10 @@ class NotifyBell:
             self._ear.cancel()
         self._ear = self._loop = None
 
-    async def end(self) -> None:
-        """Say what is still to be said, and stop listening."""
+    async def end(self, within_s: float = LAST_S) -> None:
+        """Say what is still to be said, if there is time, and stop listening."""
         if self._mouth is not None and self._mouth.get_loop() is asyncio.get_running_loop():
-            await asyncio.wait([self._mouth], timeout=LAST_S)
+            await asyncio.wait([self._mouth], timeout=max(0.0, min(within_s, LAST_S)))
             self._mouth.cancel()
             await asyncio.gather(self._mouth, return_exceptions=True)
         ear = self._ear

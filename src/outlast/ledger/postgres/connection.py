@@ -15,6 +15,7 @@ from outlast.ledger.rows import Row
 
 CONNECT_S: Final = 5.0
 CONNECT_OF_SEVERAL_S: Final = 2.0  # one that is silent must not keep us from the next
+GOODBYE_S: Final = 1.0  # a server that is there needs a moment, and any other is not waited for
 COMMAND_S: Final = 40.0  # the driver's own bound, for a server that says nothing any more
 BEAT_S: Final = 5.0  # the same for a heartbeat: the next one, on a new connection, is still in time
 STATEMENT_MS: Final = 30_000
@@ -151,7 +152,7 @@ async def roll_back(session: Session) -> None:
 async def close(session: Session) -> None:
     """Let go of a connection, however it is."""
     try:
-        await session.connection.close(timeout=CONNECT_S)
+        await session.connection.close(timeout=GOODBYE_S)
     except Exception:  # noqa: BLE001 - it was to be gone, and it is
         session.connection.terminate()
 

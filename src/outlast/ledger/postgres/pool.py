@@ -20,13 +20,14 @@ from outlast.ledger.postgres.connection import (
     is_worth_another_try,
     roll_back,
 )
-from outlast.ledger.postgres.refusal import translated
+from outlast.ledger.postgres.refusal import UNKNOWN, translated
 from outlast.ledger.postgres.schema import refuse_if_moved
 
 T = TypeVar("T")
 Work = Callable[[Session], Awaitable[T]]
 PATIENCE_US: Final = SECOND  # how long a server may be away before callers are told
 FREE_S: Final = 10.0  # how long to wait for a connection that others use
+CLOSE_S: Final = 5.0  # how long a close waits for answers that may never come
 TRIES_MAX: Final = 8  # of a transaction that met another one in a circle
 _PAUSE_S: Final = 0.02
 
@@ -60,15 +61,23 @@ class Pool:
         task = asyncio.ensure_future(self._run(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return await asyncio.shield(task)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if not task.cancelled():
+                raise
+            raise UnavailableError(
+                f"the ledger {self._address.place} was closed before it answered", hint=UNKNOWN
+            ) from None
 
-    async def close(self) -> None:
-        """Finish what was begun, and let go of the connections."""
+    async def close(self, within_s: float = CLOSE_S) -> None:
+        """Finish what was begun, as long as there is time, and let go of the connections."""
         self._closed = True
-        while self._tasks:
-            await asyncio.gather(*self._tasks, return_exceptions=True)
-        for session in self._idle:
-            await close(session)
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=within_s)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, *map(close, self._idle), return_exceptions=True)
         self._idle.clear()
 
     async def _run(self, work: Work[T]) -> T:

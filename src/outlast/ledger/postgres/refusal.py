@@ -16,7 +16,7 @@ from outlast.ledger.moved import moved
 
 Told = Callable[[str, BaseException], OutlastError]  # of the place and the driver's error
 _MOVING: Final = "OM001"
-_UNKNOWN: Final = "what was asked may be done or not: ask again with the same idempotency key"
+UNKNOWN: Final = "what was asked may be done or not: ask again with the same idempotency key"
 
 
 def _unavailable(text: str, hint: str) -> Told:
@@ -113,7 +113,7 @@ _TOLD: Final[tuple[tuple[tuple[type[BaseException], ...], Told], ...]] = (
     ((asyncpg.DataCorruptedError, asyncpg.IndexCorruptedError), _damaged),
     (
         (asyncpg.AdminShutdownError, asyncpg.CrashShutdownError),
-        _unavailable("ended the connection: {error}", _UNKNOWN),
+        _unavailable("ended the connection: {error}", UNKNOWN),
     ),
     (
         (asyncpg.CannotConnectNowError,),
@@ -124,10 +124,10 @@ _TOLD: Final[tuple[tuple[tuple[type[BaseException], ...], Told], ...]] = (
         _unfit,
     ),
     ((asyncpg.ClientConfigurationError,), _misread),
-    ((TimeoutError,), _unavailable("does not answer in time", _UNKNOWN)),
+    ((TimeoutError,), _unavailable("does not answer in time", UNKNOWN)),
     (
         (asyncpg.PostgresConnectionError, asyncpg.InterfaceError),
-        _unavailable("was lost: {error}", _UNKNOWN),
+        _unavailable("was lost: {error}", UNKNOWN),
     ),
     (
         (OSError,),

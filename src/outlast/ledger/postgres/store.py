@@ -1,6 +1,7 @@
 """The ledger in a PostgreSQL database."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -28,7 +29,7 @@ from outlast.ledger.postgres.batch import Batches
 from outlast.ledger.postgres.bell import NotifyBell
 from outlast.ledger.postgres.claim import Claims
 from outlast.ledger.postgres.connection import BEAT_S, Session
-from outlast.ledger.postgres.pool import Pool
+from outlast.ledger.postgres.pool import CLOSE_S, Pool
 from outlast.ledger.postgres.within import identity_of, insert_within
 from outlast.ledger.protocol import Capability, InsertWithin
 from outlast.system import CLOCK, ENTROPY, new_id
@@ -55,13 +56,12 @@ class _Lines:
 
     async def finish(self) -> None:
         """Commit what was accepted."""
-        await self.inserts.close()
-        await self.commits.close()
+        await self.inserts.finish()
+        await self.commits.finish()
 
-    async def close(self) -> None:
+    async def close(self, within_s: float) -> None:
         """Let go of the connections."""
-        await self.pool.close()
-        await self.heart.close()
+        await asyncio.gather(self.pool.close(within_s), self.heart.close(within_s))
 
 
 class PostgresLedger:
@@ -223,11 +223,13 @@ class PostgresLedger:
         if self._closed:
             return
         loop = asyncio.get_running_loop()
-        lines = self._lines.get(loop)
+        lines, until = self._lines.get(loop), loop.time() + CLOSE_S
         if lines is not None:
-            await lines.finish()
-        await self._bell.end()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(until):
+                    await lines.finish()
+        await self._bell.end(until - loop.time())
         self._closed = True
         if lines is not None:
-            await lines.close()
+            await lines.close(max(0.0, until - loop.time()))
         self._lines.clear()
