@@ -13,12 +13,14 @@ from outlast.api.codec import answer, problem
 from outlast.api.context import Context
 from outlast.api.guard import Caller
 from outlast.api.overview import Figures
+from outlast.broker.relayed import publisher_of
 from outlast.core.errors import ForbiddenError, OutlastError, UnavailableError
 from outlast.core.instant import to_rfc3339
 from outlast.core.job import Filter, Page
 from outlast.core.limits import LEASE_US, PAGE_MAX, SECOND
 from outlast.core.queue import QueueRules
 from outlast.core.status import Status
+from outlast.ledger import Ledger
 from outlast.sdk.queues import change_queue as change_rules
 
 _LABELS_MAX: Final = 1_000
@@ -188,7 +190,7 @@ async def metrics(context: Context, request: Request, who: Caller) -> Response:
 
 def _of_server(context: Context) -> list[str]:
     """Tell what all tenants share, which none of them is told."""
-    lines = _log(context.app.settings.ledger)
+    lines = _log(context.app.settings.ledger) + _tickets(context.app.ledger)
     lines += ["# HELP outlast_http_requests_total Requests answered by this process."]
     lines += ["# TYPE outlast_http_requests_total counter"]
     for (method, path, status), number in sorted(context.requests.items()):
@@ -197,6 +199,24 @@ def _of_server(context: Context) -> list[str]:
             f'status="{status}"}} {number}'
         )
     return lines
+
+
+def _tickets(ledger: Ledger) -> list[str]:
+    """Say how many tickets this process has given to each broker, and lost on the way."""
+    publisher = publisher_of(ledger)
+    if publisher is None:
+        return []
+    lines = _gauge("outlast_broker_up", "Whether a broker took the last tickets of this process.")
+    given = [
+        "# HELP outlast_broker_tickets_total Tickets that this process published, or dropped.",
+        "# TYPE outlast_broker_tickets_total counter",
+    ]
+    for name, (published, dropped, is_up) in publisher.figures.items():
+        label = f'broker="{_label(name)}"'
+        lines.append(f"outlast_broker_up{{{label}}} {int(is_up)}")
+        for outcome, number in (("published", published), ("dropped", dropped)):
+            given.append(f'outlast_broker_tickets_total{{{label},outcome="{outcome}"}} {number}')
+    return [*lines, *given]
 
 
 def _log(ledger: str) -> list[str]:

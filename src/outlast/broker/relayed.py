@@ -25,6 +25,11 @@ def relayed(
     return cast("Ledger", Relayed(ledger, Publisher(routes, opener)))
 
 
+def publisher_of(ledger: Ledger) -> Publisher | None:
+    """Return what gives tickets for a ledger; None: no queue has a broker."""
+    return ledger.publisher if isinstance(ledger, Relayed) else None
+
+
 class Relayed:
     """Passes every call on; after the commit, it gives tickets of what can run now."""
 

@@ -12,6 +12,7 @@ from pydantic_core import from_json
 
 from outlast.cli import move
 from outlast.cli.backend import must_exist
+from outlast.cli.broker_checks import of_brokers
 from outlast.cli.checks import Check, of_blobs, of_disks, of_history, of_ledger, of_program
 from outlast.cli.keys import with_ledger
 from outlast.cli.options import options
@@ -128,21 +129,19 @@ async def _refuse_beside_others(ledger: Ledger) -> None:
     metavar="DURATION",
     help="How long a job may wait for a worker.",
 )
-@options("ledger", "blobs", "config", "json")
-def doctor(
-    ledger: str | None, blobs: str | None, config: str | None, max_wait: str, as_json: bool
-) -> int:
-    r"""Check the installation and the ledger; exit with 1 when something is wrong.
+@options("ledger", "broker", "blobs", "config", "json")
+def doctor(max_wait: str, as_json: bool, **given: Any) -> int:
+    r"""Check the installation, the ledger and the brokers; exit with 1 when something is wrong.
 
-    Changes nothing. Looks for a damaged or old ledger, a full disk, a wrong clock, queues that no
-    worker works on or whose jobs wait for long, jobs that no worker will finish, and dead letters;
-    says of each what to do.
+    Changes nothing. Looks for a damaged or old ledger, a full disk, a wrong clock, brokers that are
+    away or set wrong, queues that no worker works on or whose jobs wait for long, jobs that no
+    worker will finish, and dead letters; says of each what to do.
 
     \b
     outlast doctor
     outlast doctor --max-wait 1m --json | jq '.checks[] | select(.ok | not)'
     """
-    settings = Settings.load(ledger=ledger, blobs=blobs, config=config)
+    settings = Settings.load(**given)
     wait_us = duration_us(max_wait, field="--max-wait")
     checks = asyncio.run(_examine(settings, wait_us))
     well = all(check.ok for check in checks)
@@ -173,6 +172,8 @@ async def _examine(settings: Settings, wait_us: int) -> list[Check]:
         try:
             now = CLOCK.now_us()
             checks += [check async for check in of_ledger(ledger, now, wait_us)]
+            named = settings.queue_settings
+            checks += [check async for check in of_brokers(ledger, settings.routes, named)]
             checks += [await of_history(ledger, settings, now), await _of_blobs(ledger, settings)]
         finally:
             await ledger.close()
