@@ -10,6 +10,7 @@ from outlast.broker.protocol import Ticket
 from outlast.broker.routes import LEDGER, Routes
 from outlast.core.errors import UnavailableError
 from outlast.core.limits import BROKER_SWEEP_US, SECOND
+from outlast.worker.intake import Doorbell
 from tests.broker.fleet import URL, Fleet, passing, virtual
 
 SWEEP_S = BROKER_SWEEP_US / SECOND
@@ -324,3 +325,23 @@ async def test_the_relay_lives_through_a_broker_that_is_away():
     await fleet.send.submit("a")
 
     assert await fleet.relay().relay() == 0
+
+
+@pytest.mark.parametrize(("by_bell", "claims"), [(True, (1_000, 9_000)), (False, (100, 350))])
+@virtual
+async def test_a_job_wakes_one_worker_of_ten_and_a_bell_wakes_them_all(by_bell, claims):
+    fleet = Fleet()
+    async with AsyncExitStack() as stack:
+        for _ in range(10):
+            intake = Doorbell(fleet.bare.bell) if by_bell else None
+            await stack.enter_async_context(fleet.pool(intake=intake))
+        await fleet.is_idle()
+        before = fleet.bare.claims.total()
+        for number in range(100):
+            await fleet.send.submit(str(number))
+            await fleet.has_started(str(number))
+            await passing(0.01)
+        made = fleet.bare.claims.total() - before
+
+    least, most = claims
+    assert least <= made <= most
