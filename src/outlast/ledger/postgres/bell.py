@@ -38,6 +38,7 @@ class NotifyBell:
         self._ear: asyncio.Task[None] | None = None
         self._mouth: asyncio.Task[None] | None = None
         self._has_news = False
+        self._later: asyncio.TimerHandle | None = None
         self._rings = 0
         self._next = asyncio.Event()
         # Each task that waits has heard its own last ring: one must not swallow another's.
@@ -45,10 +46,19 @@ class NotifyBell:
 
     def ring(self) -> None:
         """Wake every listener of this ledger, in this process and on all machines."""
+        if self._later is not None:
+            self._later.cancel()
+            self._later = None
         self._wake()
         self._has_news = True
         if self._mouth is None or self._mouth.done():
             self._mouth = asyncio.ensure_future(self._speak())
+
+    def ring_later(self) -> None:
+        """Ring when nothing else has rung in a moment: nobody waits for this news alone."""
+        loop = asyncio.get_running_loop()
+        if self._later is None or self._later.when() < loop.time():
+            self._later = loop.call_later(APART_S, self.ring)
 
     def _wake(self) -> None:
         self._rings += 1
@@ -127,6 +137,8 @@ class NotifyBell:
 
     async def end(self, within_s: float = LAST_S) -> None:
         """Say what is still to be said, if there is time, and stop listening."""
+        if self._later is not None:
+            self.ring()
         if self._mouth is not None and self._mouth.get_loop() is asyncio.get_running_loop():
             await asyncio.wait([self._mouth], timeout=max(0.0, min(within_s, LAST_S)))
             self._mouth.cancel()

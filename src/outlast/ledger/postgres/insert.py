@@ -101,9 +101,12 @@ _COLUMNS: Final = (
 
 async def _insert_rows(db: Session, jobs: Sequence[NewJob], now: int | None) -> list[Inserted]:
     """Insert jobs of which nothing has to be looked up; one whose ID is there is a duplicate."""
-    columns = zip(*map(_row, jobs), strict=True)
+    if len(jobs) == 1:
+        name, columns = "insert_one", iter(_row(jobs[0]))
+    else:
+        name, columns = "insert", zip(*map(_row, jobs), strict=True)
     values = dict(zip(_COLUMNS, columns, strict=True))
-    made: dict[str, int] = dict(await db.rows("insert", now=now, **values))
+    made: dict[str, int] = dict(await db.rows(name, now=now, **values))
     if len(made) == len(jobs):
         return [Inserted(job.id, "created", made[job.id]) for job in jobs]
     rest = [job.id for job in jobs if job.id not in made]

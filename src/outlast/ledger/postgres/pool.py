@@ -81,6 +81,16 @@ class Pool:
         self._idle.clear()
 
     async def _run(self, work: Work[T]) -> T:
+        if self._room.locked():
+            await self._wait_for_room()
+        else:
+            await self._room.acquire()  # at once
+        try:
+            return await self._tried(work)
+        finally:
+            self._room.release()
+
+    async def _wait_for_room(self) -> None:
         try:
             async with asyncio.timeout(FREE_S):
                 await self._room.acquire()
@@ -89,10 +99,6 @@ class Pool:
                 f"all {self._size} connections to the ledger {self._address.place} are busy",
                 hint="raise ?pool= in the URL, or look why the database is slow",
             ) from None
-        try:
-            return await self._tried(work)
-        finally:
-            self._room.release()
 
     async def _tried(self, work: Work[T]) -> T:
         for tries in range(TRIES_MAX):

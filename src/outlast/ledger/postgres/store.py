@@ -38,10 +38,16 @@ T = TypeVar("T")
 _WIDTH: Final = 2  # transactions of a kind at once: one is committed while the next one is made
 
 
+def _ring_for(outcomes: Sequence[Inserted], bell: NotifyBell) -> None:
+    if any(made.outcome in {"created", "replaced"} for made in outcomes):
+        bell.ring()
+
+
 class _Lines:
     """What one event loop has: connections, and the calls that wait to share them."""
 
-    def __init__(self, address: Address, clock: Clock, entropy: Entropy) -> None:
+    def __init__(self, address: Address, clock: Clock, entropy: Entropy, bell: NotifyBell) -> None:
+        self._bell = bell
         self.pool = Pool(address, address.pool, clock, entropy)
         # Heartbeats wait for nobody, and not for long.
         self.heart = Pool(address, 1, clock, entropy, answer_s=BEAT_S)
@@ -49,10 +55,15 @@ class _Lines:
         self.commits: Batches[Transition, Verdict] = Batches(self._commit, width=_WIDTH)
 
     async def _insert(self, jobs: list[NewJob]) -> list[Inserted]:
-        return await self.pool.run(lambda db: insert.insert(db, jobs, None))
+        outcomes = await self.pool.run(lambda db: insert.insert(db, jobs, None))
+        _ring_for(outcomes, self._bell)  # before the callers go on: a worker may wait for it
+        return outcomes
 
     async def _commit(self, changes: list[Transition]) -> list[Verdict]:
-        return await self.pool.run(lambda db: write.commit(db, changes, None))
+        verdicts = await self.pool.run(lambda db: write.commit(db, changes, None))
+        if any(verdict.accepted for verdict in verdicts):
+            self._bell.ring()
+        return verdicts
 
     async def finish(self) -> None:
         """Commit what was accepted."""
@@ -100,7 +111,9 @@ class PostgresLedger:
                 raise UnavailableError("the ledger is closed")
             for old in [old for old in self._lines if old.is_closed()]:
                 del self._lines[old]
-            lines = self._lines[loop] = _Lines(self._address, self._clock, self._entropy)
+            lines = self._lines[loop] = _Lines(
+                self._address, self._clock, self._entropy, self._bell
+            )
         return lines
 
     async def _run(self, work: Callable[[Session], Awaitable[T]]) -> T:
@@ -112,12 +125,10 @@ class PostgresLedger:
         if not jobs:
             return []
         if now is None and not atomic:
-            outcomes = await self._here().inserts.put(jobs)
-        else:
-            work = insert.insert_all if atomic else insert.insert
-            outcomes = await self._run(lambda db: work(db, jobs, now))
-        if any(made.outcome in {"created", "replaced"} for made in outcomes):
-            self._bell.ring()
+            return await self._here().inserts.put(jobs)
+        work = insert.insert_all if atomic else insert.insert
+        outcomes = await self._run(lambda db: work(db, jobs, now))
+        _ring_for(outcomes, self._bell)
         return outcomes
 
     async def within(self) -> InsertWithin:
@@ -128,7 +139,7 @@ class PostgresLedger:
     async def claim(self, want: Want, *, now: int | None = None) -> Leases:
         leases = await self._run(lambda db: self._claims.claim(db, want, now))
         if leases:
-            self._bell.ring()
+            self._bell.ring_later()
         return leases
 
     async def extend(
@@ -145,9 +156,8 @@ class PostgresLedger:
         if not transitions:
             return []
         if now is None:
-            verdicts = await self._here().commits.put(transitions)
-        else:
-            verdicts = await self._run(lambda db: write.commit(db, transitions, now))
+            return await self._here().commits.put(transitions)
+        verdicts = await self._run(lambda db: write.commit(db, transitions, now))
         if any(verdict.accepted for verdict in verdicts):
             self._bell.ring()
         return verdicts
