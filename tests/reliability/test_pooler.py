@@ -3,12 +3,15 @@
 import pytest
 
 from outlast.core.errors import UnavailableError
+from outlast.core.job import Filter
 from outlast.core.limits import LEASE_US
 from outlast.ledger import open_ledger
 from outlast.ledger.postgres import connection
+from outlast.ledger.postgres.copied import COPIED_MIN
 from outlast.ledger.postgres.statements import sql
 from tests.conftest import needs_pooler
 from tests.ledger.test_races import LEDGERS, RACES
+from tests.ledger_fixtures import job
 from tests.reliability.pgbouncer import PROGRAM, pgbouncer
 
 
@@ -28,6 +31,18 @@ async def pooled(migrated):
 @pytest.mark.parametrize("race", RACES.values(), ids=RACES)
 async def test_a_race_is_decided_behind_a_pooler(race, pooled):
     await race(pooled)
+
+
+async def test_many_jobs_are_copied_in_behind_a_pooler(pooled):
+    jobs = [job() for _ in range(COPIED_MIN)]
+    await pooled[0].insert([jobs[-1]])
+
+    again = await pooled[1].insert(jobs)
+    others = await pooled[2].insert([job() for _ in range(COPIED_MIN)])
+
+    assert [one.outcome for one in again] == ["created"] * (COPIED_MIN - 1) + ["duplicate"]
+    assert {one.outcome for one in others} == {"created"}
+    assert (await pooled[0].count(Filter(), ""))[()] == 2 * COPIED_MIN
 
 
 async def test_a_pooler_is_noticed_and_gets_no_setting_of_a_session(pooled):

@@ -1,7 +1,7 @@
 """Opens connections with the only settings under which the ledger's promises hold."""
 
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -30,6 +30,7 @@ class Session:
     """A connection that runs statements by their names, with named values."""
 
     __slots__ = ("connection", "is_pooled")
+    can_copy = True
 
     def __init__(self, connection: asyncpg.Connection, *, is_pooled: bool) -> None:
         self.connection = connection
@@ -51,6 +52,12 @@ class Session:
         if not found:
             raise CorruptError("the ledger gave no row where there always is one")
         return found[0]
+
+    async def copy(self, table: str, columns: Sequence[str], rows: Iterable[Row]) -> None:
+        """Append rows to a table of the ledger's."""
+        await self.connection.copy_records_to_table(
+            table, schema_name="outlast", columns=columns, records=rows
+        )
 
     async def script(self, text: str) -> None:
         """Run statements that take no values and answer nothing."""

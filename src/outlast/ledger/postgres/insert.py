@@ -10,6 +10,7 @@ from outlast.core.status import Status
 from outlast.core.unique import Sole
 from outlast.ledger.changes import REFUSED, is_plain
 from outlast.ledger.postgres.connection import Session
+from outlast.ledger.postgres.copied import COPIED_MIN, copied
 from outlast.ledger.postgres.limits import limits_of
 from outlast.ledger.postgres.write import commit
 
@@ -21,13 +22,7 @@ async def insert(db: Session, jobs: Sequence[NewJob], now: int | None) -> list[I
     """Insert each job with its first event, unless its key, a bound or its intention says no."""
     quotas = await _quotas(db, jobs)
     if all(is_plain(job, quotas.get(job.tenant)) for job in jobs):
-        if len(jobs) <= CHUNK:
-            return await _insert_rows(db, jobs, now)
-        async with db.transaction():
-            made: list[Inserted] = []
-            for start in range(0, len(jobs), CHUNK):
-                made += await _insert_rows(db, jobs[start : start + CHUNK], now)
-            return made
+        return await _insert_rows(db, jobs, now)
     async with db.transaction():
         return await _insert_judged(db, jobs, quotas, now)
 
@@ -101,6 +96,20 @@ _COLUMNS: Final = (
 
 async def _insert_rows(db: Session, jobs: Sequence[NewJob], now: int | None) -> list[Inserted]:
     """Insert jobs of which nothing has to be looked up; one whose ID is there is a duplicate."""
+    if len(jobs) >= COPIED_MIN and db.can_copy:
+        made = await copied(db, jobs, now)
+        if made is not None:
+            return made
+    if len(jobs) <= CHUNK:
+        return await _insert_chunk(db, jobs, now)
+    async with db.transaction():
+        made = []
+        for start in range(0, len(jobs), CHUNK):
+            made += await _insert_chunk(db, jobs[start : start + CHUNK], now)
+        return made
+
+
+async def _insert_chunk(db: Session, jobs: Sequence[NewJob], now: int | None) -> list[Inserted]:
     if len(jobs) == 1:
         name, columns = "insert_one", iter(_row(jobs[0]))
     else:

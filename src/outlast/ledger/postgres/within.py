@@ -20,6 +20,7 @@ class _Guest(Session):
     """The session of a user's connection, whose errors are the user's, as its transaction is."""
 
     __slots__ = ("_driver",)
+    can_copy = False  # their driver has a way of its own, or none
 
     def __init__(self, driver: Driver) -> None:
         super().__init__(driver.connection, is_pooled=False)
