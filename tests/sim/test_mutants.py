@@ -12,6 +12,7 @@ from outlast.sdk.resume import Loop
 from outlast.testing.sim.world import Plan, simulate
 from outlast.upkeep.loop import Upkeep
 from outlast.worker.held import Held
+from outlast.worker.intake import Tickets
 from outlast.worker.pool import Pool
 
 SECOND = 1_000_000
@@ -129,6 +130,15 @@ def lose_a_refused_cancel(patch):
     patch.setattr(transition, "after_refusal", lambda _lease, _verdict: None)
 
 
+def wait_for_tickets_alone(patch):
+    async def wait(intake, _leases, queues):
+        for lane in intake.lanes:
+            lane.ask(queues)
+        await intake._wake.wait()
+
+    patch.setattr(Tickets, "wait", wait)
+
+
 LEDGERS = {
     "no fencing": NoFencing,
     "completion without a guard": CompletesWhatever,
@@ -149,6 +159,7 @@ ENGINES = {
     "a stop before the first step": cancel_before_the_first_step,
     "no reaper": reap_nobody,
     "a cancel lost on retry": lose_a_refused_cancel,
+    "no sweep beside tickets": wait_for_tickets_alone,
 }
 
 

@@ -11,6 +11,7 @@ import pytest
 from outlast.ledger.memory import MemoryLedger
 from outlast.testing.sim import __main__ as command
 from outlast.testing.sim import many
+from outlast.testing.sim.tickets import FAULTS
 from outlast.testing.sim.world import SWITCHES, Plan, shrink, simulate
 
 SEEDS = 2_000
@@ -23,6 +24,7 @@ MET = {
     "cancelled", "cancelling", "completed", "due", "failed", "heartbeat-lost", "log", "progress",
     "recovered", "redriven", "released", "rescue", "retrying", "started", "step", "submitted",
     "clock steps", "drains", "false hints", "kills", "machine crashes", "partitions", "pauses",
+    "tickets", *FAULTS,
 }  # fmt: skip
 
 
@@ -46,9 +48,10 @@ def regressions():
 
 @pytest.mark.parametrize("seed", regressions())
 def test_a_seed_that_once_failed_holds(seed):
-    outcome = simulate(Plan.of(seed))
+    for plan in (Plan.of(seed), Plan.of(seed).without_broker()):
+        outcome = simulate(plan)
 
-    assert not outcome.faults, many.report(outcome)
+        assert not outcome.faults, many.report(outcome)
 
 
 def test_a_seed_is_the_same_run_in_another_process_whatever_the_hash_seed():

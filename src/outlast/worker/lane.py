@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -114,10 +114,10 @@ class Lane:
         back, self._back = self._back, []
         if back:
             tickets = [Ticket(one.queue, one.job_id) for one in back]
-            await self._bounded(self._broker.publish(tickets), 0)
+            await self._bounded(0, self._broker.publish, tickets)
         done, self._done = self._done + back, []
         if done:
-            await self._bounded(self._broker.ack(done), 0)
+            await self._bounded(0, self._broker.ack, done)
 
     async def _receive(self) -> bool:
         """Receive once, if there is a reason to; return whether there was."""
@@ -150,7 +150,7 @@ class Lane:
         self, queues: Sequence[str], limit: int, timeout: float, *, idle: bool
     ) -> Sequence[Delivery]:
         """Receive; what may be for others can be interrupted, and brings nothing then."""
-        work = self._bounded(self._broker.receive(queues, limit, timeout), timeout)
+        work = self._bounded(timeout, self._broker.receive, queues, limit, timeout)
         task = asyncio.ensure_future(work)
         self._receiving = task if idle else None
         try:
@@ -167,9 +167,11 @@ class Lane:
         self.received += len(got)
         return got
 
-    async def _bounded(self, work: Coroutine[Any, Any, Any], timeout: float) -> Any:
+    async def _bounded(
+        self, timeout: float, call: Callable[..., Awaitable[Any]], *args: Any
+    ) -> Any:
         async with asyncio.timeout(timeout + _GRACE_S):
-            return await work
+            return await call(*args)
 
     async def close(self) -> None:
         """Let go of the broker: what is in hand comes to others."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
 
 from outlast.blobs import Blobs, LocalStore
+from outlast.broker.relayed import relayed
 from outlast.core.errors import UnavailableError
 from outlast.core.identity import uuid7
 from outlast.core.limits import SECOND
@@ -15,10 +16,13 @@ from outlast.ledger.protocol import Ledger
 from outlast.testing.sim.loop import Node, SeededEntropy, VirtualClock, VirtualLoop
 from outlast.testing.sim.port import Net, Port
 from outlast.testing.sim.referee import Referee
+from outlast.testing.sim.tickets import Brokers
 from outlast.upkeep.loop import Upkeep
+from outlast.upkeep.relay import Relay
 from outlast.worker.config import PoolConfig
 from outlast.worker.effects import Runnable
 from outlast.worker.executors import Here
+from outlast.worker.intake import intake_of
 from outlast.worker.pool import Pool
 from outlast.worker.supervisor import Child, Supervisor
 
@@ -43,7 +47,9 @@ class Worker:
     async def _work(self) -> None:
         """Do what `outlast.cli.child` does."""
         machine, holder = self._machine, self.holder
-        ledger = cast("Ledger", Port(machine.ledger, machine.worker_net))
+        brokers, queues = machine.brokers, ("default",)
+        port = cast("Ledger", Port(machine.ledger, machine.worker_net))
+        ledger = relayed(port, brokers.routes, brokers.open)
         try:
             await asyncio.sleep(machine.loads_s)
             await ledger.put("worker", holder, "{}", ttl_us=_LEASE_US)
@@ -51,9 +57,10 @@ class Worker:
                 ledger,
                 Blobs(_NOWHERE, machine.identity),
                 Here(machine.tasks),
-                PoolConfig(holder, ("default",), machine.concurrency, grace_s=3.0),
+                PoolConfig(holder, queues, machine.concurrency, grace_s=3.0),
                 clock=machine.clock,
                 entropy=machine.entropy,
+                intake=intake_of(port.bell, brokers.routes, queues, machine.entropy, brokers.open),
             )
             await pool.run()
             await ledger.put("worker", holder, None)
@@ -104,8 +111,10 @@ class Machine:
         die: random.Random,
         switches: frozenset[str],
         tasks: Mapping[str, Runnable],
+        brokers: Brokers,
     ) -> None:
         self.ledger = ledger
+        self.brokers = brokers
         self.referee = referee
         self.tasks = tasks
         self.clock = VirtualClock(loop)
@@ -148,7 +157,9 @@ class Machine:
             self._parent.signal(self.supervisor.stop)
 
     async def _run(self) -> None:
-        ledger = cast("Ledger", Port(self.ledger, self.net))
+        brokers = self.brokers
+        port = cast("Ledger", Port(self.ledger, self.net))
+        ledger = relayed(port, brokers.routes, brokers.open)
         upkeep = Upkeep(ledger, clock=self.clock, entropy=self.entropy)
 
         async def bury(_holder: str) -> None:
@@ -166,12 +177,18 @@ class Machine:
             beat_us=_BEAT_US,
             lease_us=_LEASE_US,
         )
-        keeping = asyncio.create_task(upkeep.run())
+        relay = Relay(
+            ledger, brokers.routes, self.identity(), entropy=self.entropy, opener=brokers.open
+        )
+        keeping = [asyncio.create_task(upkeep.run())]
+        if brokers.routes.urls:
+            keeping.append(asyncio.create_task(relay.run()))
         try:
             await self._told("supervisor", self.supervisor.run)
         finally:
-            keeping.cancel()
-            await asyncio.gather(keeping, return_exceptions=True)
+            for task in keeping:
+                task.cancel()
+            await asyncio.gather(*keeping, return_exceptions=True)
         if self._parent is not None:
             self._parent.kill()
 

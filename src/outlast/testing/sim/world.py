@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import logging
 import random
 from collections import Counter
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any, Final, cast
 
+from outlast.broker.relayed import relayed
 from outlast.core.job import Filter, Page
 from outlast.core.limits import HOUR
 from outlast.ledger.memory import MemoryLedger
@@ -18,9 +20,10 @@ from outlast.testing.sim.loop import DeadlockError, VirtualClock, VirtualLoop
 from outlast.testing.sim.machine import Machine
 from outlast.testing.sim.port import Net, Port, watched
 from outlast.testing.sim.referee import Referee
+from outlast.testing.sim.tickets import BROKER, FAULTS, Brokers
 from outlast.testing.sim.workload import WITNESS, Customer, app
 
-SWITCHES: Final = (
+_OF_THE_LEDGER: Final = (
     "cancels",
     "clock steps",
     "deaf bells",
@@ -37,6 +40,7 @@ SWITCHES: Final = (
     "slow calls",
     "slow starts",
 )
+SWITCHES: Final = (*_OF_THE_LEDGER, BROKER, *FAULTS)
 _ACTS: Final = (
     "clock steps",
     "drains",
@@ -46,6 +50,7 @@ _ACTS: Final = (
     "partitions",
     "pauses",
 )
+_BROKERED: Final = 0.5
 _CHAOS_S: Final = 10.0
 _HEALED_S: Final = 120.0  # within which every job must have ended
 _STOP_S: Final = 120.0
@@ -64,8 +69,17 @@ class Plan:
         """Draw which faults are on, and how many jobs there are."""
         die = random.Random(f"plan {seed}")
         chance = die.choice([0.15, 0.4, 0.8])
-        switches = frozenset(name for name in SWITCHES if die.random() < chance)
-        return cls(seed, switches, tuple(range(die.randrange(1, 6))))
+        switches = {name for name in _OF_THE_LEDGER if die.random() < chance}
+        jobs = tuple(range(die.randrange(1, 6)))
+        die = random.Random(f"broker {seed}")  # of its own: seeds that failed once stay themselves
+        if die.random() < _BROKERED:
+            chance = die.choice([0.1, 0.3, 0.8])
+            switches |= {BROKER, *(name for name in FAULTS if die.random() < chance)}
+        return cls(seed, frozenset(switches), jobs)
+
+    def without_broker(self) -> "Plan":
+        """Return the same world with nothing beside its ledger."""
+        return replace(self, switches=self.switches - {BROKER, *FAULTS})
 
     def __str__(self) -> str:
         on = ", ".join(sorted(self.switches)) or "no faults"
@@ -85,7 +99,7 @@ class Outcome:
 
 def simulate(plan: Plan, kind: type[MemoryLedger] = MemoryLedger) -> Outcome:
     """Run one world to its end; `kind` is the ledger that it runs on."""
-    with _without_gc():
+    with _without_gc(), _quiet():
         loop = VirtualLoop(random.Random(f"order {plan.seed}"))
         world = _World(loop, plan, kind)
         try:
@@ -109,6 +123,18 @@ def _without_gc() -> Iterator[None]:
     finally:
         if was_on:
             gc.enable()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Let nobody be told on the terminal how brokers come and go."""
+    log = logging.getLogger("outlast.broker")
+    before = log.disabled
+    log.disabled = True
+    try:
+        yield
+    finally:
+        log.disabled = before
 
 
 def shrink(outcome: Outcome, kind: type[MemoryLedger] = MemoryLedger) -> Outcome:
@@ -150,14 +176,19 @@ class _World:
         WITNESS.set(self.referee)
         self._ledger = watched(self._kind, self._clock, self.referee)
         switches = self._plan.switches
+        brokers = Brokers(Net(self._die("broker"), switches), self.referee.tally)
+        self._nets += [brokers.net] if BROKER in switches else []
         for index in range(self._die("machines").choice([1, 2, 2])):
             die = self._die(f"machine {index}")
-            machine = Machine(self._loop, self._ledger, self.referee, die, switches, app.tasks)
+            machine = Machine(
+                self._loop, self._ledger, self.referee, die, switches, app.tasks, brokers
+            )
             machine.boot()
             self._machines.append(machine)
             self._nets += [machine.net, machine.worker_net]
         net = Net(self._die("customers"), frozenset())
-        await app.open(ledger=cast("Ledger", Port(self._ledger, net)))
+        port = cast("Ledger", Port(self._ledger, net))
+        await app.open(ledger=relayed(port, brokers.routes, brokers.open))
         net.switches = switches
         self._nets.append(net)
         try:
@@ -188,6 +219,7 @@ class _World:
             return
         rest.result()
         await self._stop()
+        await app.close()
         page = Page(limit=1_000, oldest_first=True)
         self.referee.end(await self._ledger.find(Filter(), page), self._loop.held)
 
