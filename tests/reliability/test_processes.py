@@ -23,11 +23,11 @@ limits.LEASE_US, limits.HEARTBEAT_US = {lease}, {beat}
 """
 
 
-def quick(folder, *, beat=LEASE // 4, planted=""):
+def quick(folder, *, lease=LEASE, beat=LEASE // 4, planted=""):
     """Make processes whose leases are short, and which may have a bug planted in them."""
     place = folder / f"site-{len(list(folder.glob('site-*')))}"
     place.mkdir()
-    text = QUICK.format(lease=LEASE, beat=beat, planted=planted)
+    text = QUICK.format(lease=lease, beat=beat, planted=planted)
     (place / "sitecustomize.py").write_text(text)
     return {"PYTHONPATH": str(place)}
 

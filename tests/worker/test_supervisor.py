@@ -48,6 +48,32 @@ async def test_a_child_that_still_starts_is_not_taken_for_dead_and_one_given_up_
         assert await running == 0
 
 
+async def test_a_child_whose_record_a_failover_lost_starts_anew():
+    ledger, child = Counted(), Child(["sleep", "300"], works=True)
+
+    async def nothing(holder):
+        return None
+
+    keeper = Supervisor(
+        ledger, [child], mark="MARK", on_change=lambda _: None, after_death=nothing, grace_s=0,
+        beat_us=5 * MILLISECOND,
+    )  # fmt: skip
+    running = asyncio.create_task(keeper.run())
+    async with asyncio.timeout(20):
+        await ledger.beats.acquire()
+        first = child.process
+        await ledger.put("worker", child.holder, "{}", ttl_us=LEASE_US)
+        for _ in range(3):
+            await ledger.beats.acquire()
+
+        await ledger.put("worker", child.holder, None)
+
+        assert await first.wait() < 0
+        keeper.stop()
+        keeper.stop()
+        assert await running == 0
+
+
 class Mortal:
     """A process that lives for so many seconds and then dies of itself."""
 

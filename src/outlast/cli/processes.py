@@ -5,7 +5,7 @@ import json
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -19,10 +19,11 @@ from outlast.ledger import open_ledger, shown, watch_sessions
 from outlast.ledger.sqlite.bell import meeting_place, private_folder
 from outlast.sdk.settings import Settings, placed
 from outlast.system import CLOCK, ENTROPY, new_id
-from outlast.upkeep.deathwatch import MARK, DeathWatch, kill_marked
+from outlast.upkeep.deathwatch import MARK, DeathWatch, kill_marked, signal_marked
 from outlast.upkeep.forget import Forgetting
 from outlast.upkeep.loop import Upkeep
 from outlast.upkeep.relay import Relay
+from outlast.worker.fence import Halt
 from outlast.worker.supervisor import SPEAKER, Child, Supervisor
 
 _RELOAD_EVERY_S = 0.5
@@ -71,9 +72,8 @@ async def _run(
     ledger = relayed(open_ledger(settings.ledger), routes)  # due and rescued jobs run again
     await ledger.migrate()
     upkeep = Upkeep(ledger, clock=CLOCK, entropy=ENTROPY)
-    blobs = open_blobs(settings.blobs)
     kept = Retention.read(settings.retention)
-    forgetting = Forgetting(ledger, blobs, kept, clock=CLOCK)
+    forgetting = Forgetting(ledger, open_blobs(settings.blobs), kept, clock=CLOCK)
     watch = DeathWatch(_meeting_place(settings.ledger), new_id(), ledger)
     watch.hold()
 
@@ -96,6 +96,8 @@ async def _run(
         after_death=bury,
         grace_s=settings.grace,
         awaits_change=reload,
+        # With a file as ledger, whoever can't reach it is no more alone than the others.
+        halt=None if sessions is None else _halting(),
     )
     loop = asyncio.get_running_loop()
     lookout = Lookout(ledger, supervisor, settings, api=api, worker=worker)
@@ -131,6 +133,22 @@ async def _run(
 def _meeting_place(ledger: str) -> Path:
     path = ledger.removeprefix("sqlite:///")
     return meeting_place(path) if path != ledger else private_folder(shown(ledger))
+
+
+def _halting() -> Halt:
+    """Return what holds workers still, or lets them go on, and says so once."""
+    stand_still = False
+
+    def halt(holders: Collection[str], number: signal.Signals) -> None:
+        nonlocal stand_still
+        signal_marked(holders, number)
+        if holders and stand_still != (number is signal.SIGSTOP):
+            stand_still = not stand_still
+            what = "stand still: the ledger can't be reached" if stand_still else "go on"
+            with suppress(OSError):
+                print(f"outlast: {len(holders)} worker processes {what}", file=sys.stderr)
+
+    return halt
 
 
 async def _for_ever(work: Callable[[], Awaitable[None]]) -> None:

@@ -5,6 +5,7 @@ import contextlib
 import fcntl
 import os
 import signal
+from collections.abc import Collection
 from os.path import samestat
 from pathlib import Path
 from typing import IO
@@ -82,6 +83,11 @@ class DeathWatch:
 
 def kill_marked(holders: list[str]) -> None:
     """Kill what dead workers left running: every process that bears their mark."""
+    signal_marked(holders, signal.SIGKILL)
+
+
+def signal_marked(holders: Collection[str], number: signal.Signals) -> None:
+    """Send a signal to workers, and to every process that bears their mark."""
     marks = [f"{MARK}={holder}".encode() for holder in holders]
     if not marks or not Path("/proc").is_dir():
         return
@@ -94,4 +100,4 @@ def kill_marked(holders: list[str]) -> None:
             continue
         if any(mark in environment for mark in marks):
             with contextlib.suppress(OSError):
-                os.kill(int(entry.name), signal.SIGKILL)
+                os.kill(int(entry.name), number)

@@ -12,6 +12,7 @@ from outlast.core.errors import MovedError, UnavailableError
 from outlast.core.limits import HEARTBEAT_US, LEASE_US, SECOND
 from outlast.ledger.protocol import Ledger
 from outlast.system import new_id
+from outlast.worker.fence import Fence, Halt
 
 _RESTART_PAUSE_S = (0.0, 0.2, 1.0, 5.0)
 _KILL_AFTER_S = 5.0
@@ -80,6 +81,7 @@ class Supervisor:
         after_death: Callable[[str], Awaitable[object]],
         grace_s: float = 30.0,
         awaits_change: bool = False,
+        halt: Halt | None = None,
         spawn: Spawn = _start,
         identity: Callable[[], str] = new_id,
         beat_us: int = HEARTBEAT_US,
@@ -96,8 +98,11 @@ class Supervisor:
         self._after_death = after_death
         self._grace_s = grace_s
         self._awaits_change = awaits_change
+        self._halt = halt
         self._stopping = asyncio.Event()
         self._renewed = asyncio.Event()
+        self._renewed_once: set[str] = set()
+        self._forgotten: set[str] = set()  # of these, whose record was gone at the last beat
         self._failed: list[int] = []
         self._moved: MovedError | None = None
 
@@ -213,27 +218,51 @@ class Supervisor:
             await self._after_death(holder)
 
     async def _heartbeat(self) -> None:
-        while True:
-            await asyncio.sleep(self._beat_us / SECOND)
-            living = [
-                c
-                for c in self._children
-                if c.holds and c.process is not None and c.process.returncode is None
-            ]
-            try:
-                lost = set(await self._ledger.extend([c.holder for c in living], self._lease_us))
-                # One that still starts, or has just left, has no record: it holds nothing.
-                known = {doc.key for doc in await self._ledger.docs("worker")} if lost else set()
-            except MovedError as error:
-                if error.facts["moved"]:
-                    self._moved = error
-                    self.stop()
+        loop = asyncio.get_running_loop()
+        fence = None if self._halt is None else Fence(self._halt, self._lease_us)
+        guard = None if fence is None else asyncio.create_task(fence.run(self._working))
+        try:
+            while True:
+                await asyncio.sleep(self._beat_us / SECOND)
+                asked_at, working = loop.time(), self._working()
+                try:
+                    lost = await self._renew(working)
+                except UnavailableError:
+                    continue  # tried again at the next beat; the lease outlives two lost ones
+                if lost is None:
                     return
-                continue  # a move begins when nothing runs here, and may be taken back
-            except UnavailableError:
-                continue  # tried again at the next beat; the lease outlives two lost ones
-            for child in living:
-                if child.holder in lost & known and child.process is not None:
+                for holder in lost:
                     # It was given up for dead: what it holds runs elsewhere, so it must go.
                     with contextlib.suppress(ProcessLookupError):
-                        child.process.kill()
+                        working[holder].kill()
+                if fence is not None:
+                    fence.renewed(asked_at, working.keys() - lost)
+        finally:
+            if guard is not None:
+                guard.cancel()
+
+    def _working(self) -> dict[str, Process]:
+        """Return the children that may hold leases, by their identities."""
+        return {
+            c.holder: c.process
+            for c in self._children
+            if c.holds and c.process is not None and c.process.returncode is None
+        }
+
+    async def _renew(self, working: dict[str, Process]) -> set[str] | None:
+        """Renew leases; return who has lost theirs, or None when the ledger has moved away."""
+        try:
+            lost = set(await self._ledger.extend(list(working), self._lease_us))
+            known = {doc.key for doc in await self._ledger.docs("worker")} if lost else set()
+        except MovedError as error:
+            if error.facts["moved"]:
+                self._moved = error
+                self.stop()
+                return None
+            return set()  # a move begins when nothing runs here, and may be taken back
+        # One that still starts, or has just left, has no record: it holds nothing. A record that
+        # stays away was in what a failover lost: what is claimed under it would be taken at once.
+        forgotten = (lost - known) & self._renewed_once
+        gone, self._forgotten = forgotten & self._forgotten, forgotten
+        self._renewed_once = (self._renewed_once | (working.keys() - lost)) & working.keys()
+        return lost & known | gone
