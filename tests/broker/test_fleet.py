@@ -9,11 +9,15 @@ from pathlib import Path
 import jobs
 import pytest
 
+from outlast.broker import open_broker
+from outlast.broker.protocol import Ticket
 from outlast.core.job import Filter
 from outlast.core.limits import BROKER_SWEEP_US, SECOND
 from outlast.core.status import Status
 from outlast.sdk.app import Outlast
+from outlast.system import new_id
 from outlast.testing.redis import private_redis
+from tests.broker.sqs_house import VISIBILITY_S
 from tests.worker.rig import fleets, until
 
 JOBS = Path(jobs.__file__)
@@ -50,11 +54,9 @@ async def waits_of(app, count):
     return waits
 
 
-@pytest.fixture(params=["redis", "sqs"])
+@pytest.fixture(params=["rabbitmq_server", "redis_server", "sqs"])
 def broker(request):
-    if request.param == "redis":
-        return request.getfixturevalue("redis_server").url
-    return request.getfixturevalue("sqs").url
+    return request.getfixturevalue(request.param).url
 
 
 async def test_a_fleet_is_woken_by_its_broker(tmp_path, start, broker):
@@ -124,3 +126,51 @@ async def test_a_wiped_broker_loses_no_job(tmp_path, start, redis_house):
 
 async def all_done(app, count):
     return (await app.ledger.count(Filter(status=Status.COMPLETED), "")).get((), 0) == count
+
+
+async def starts_of(app, ids):
+    return {
+        job_id: [event.type for event in await app.ledger.history(job_id)].count("started")
+        for job_id in ids
+    }
+
+
+@pytest.mark.fault("F18", "F19", "F20")
+async def test_repeated_reordered_and_forged_tickets_start_nothing_twice(tmp_path, start, broker):
+    start(processes=2, extra=["--broker", broker])
+    publisher = open_broker(broker)
+    async with app_on(tmp_path, broker) as app:
+        ended = [(await app.add.submit(number, 1)).id for number in range(20)]
+        await until(app.ledger, lambda: all_done(app, 20))
+        mine = [(await app.add.submit(number, 1)).id for number in range(60)]
+        unknown = [new_id() for _ in range(20)]
+        for _ in range(3):
+            them = [Ticket("default", job_id) for job_id in (*ended, *unknown, *reversed(mine))]
+            await publisher.publish(them)
+        await until(app.ledger, lambda: all_done(app, 80))
+        await until(app.ledger, lambda: is_empty(publisher))
+
+        starts = await starts_of(app, [*ended, *mine])
+    await publisher.close()
+
+    assert set(starts.values()) == {1}
+
+
+async def is_empty(broker):
+    return await broker.depth(["default"]) == {"default": 0}
+
+
+@pytest.mark.fault("F26")
+async def test_a_job_outlasts_every_visibility_timeout(tmp_path, start, sqs):
+    start(processes=2, extra=["--broker", sqs.url])
+    clock = asyncio.get_running_loop()
+    async with app_on(tmp_path, sqs.url) as app:
+        handle = await app.stepped.submit(folder=str(tmp_path), steps=1)
+        await until(app.ledger, lambda: begun(app, handle.id, 1))
+        over = clock.time() + 3 * VISIBILITY_S
+        while clock.time() < over:
+            await waits_of(app, 1)  # others run meanwhile
+        (tmp_path / "go").touch()
+        await handle.result(timeout=20)
+
+        assert await starts_of(app, [handle.id]) == {handle.id: 1}
