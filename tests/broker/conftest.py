@@ -5,10 +5,12 @@ from contextlib import ExitStack
 import pytest
 
 from outlast.core.errors import CapabilityError
+from outlast.testing.kafka import private_kafka
 from outlast.testing.rabbitmq import private_rabbitmq
 from outlast.testing.redis import private_redis
 from outlast.testing.sqs import private_sqs
 from tests.broker.houses import MemoryHouse
+from tests.broker.kafka_house import KafkaHouse
 from tests.broker.rabbitmq_house import RabbitHouse
 from tests.broker.redis_house import RedisHouse
 from tests.broker.sqs_house import SqsHouse
@@ -18,7 +20,22 @@ from tests.conftest import needs_server
 @pytest.fixture(scope="session")
 def sqs():
     """An SQS of the session's own."""
-    with private_sqs() as server:
+    with ExitStack() as stack:
+        try:
+            server = stack.enter_context(private_sqs())
+        except CapabilityError as error:
+            needs_server("sqs", error)
+        yield server
+
+
+@pytest.fixture(scope="session")
+def kafka():
+    """A Kafka of the session's own."""
+    with ExitStack() as stack:
+        try:
+            server = stack.enter_context(private_kafka())
+        except CapabilityError as error:
+            needs_server("kafka", error)
         yield server
 
 
@@ -54,10 +71,12 @@ def rabbitmq_house(rabbitmq_server):
     return RabbitHouse(rabbitmq_server)
 
 
-@pytest.fixture(params=["memory", "rabbitmq", "redis", "sqs", "sqs_fifo"])
+@pytest.fixture(params=["memory", "rabbitmq", "redis", "sqs", "sqs_fifo", "kafka"])
 def house(request):
     if request.param == "memory":
         return MemoryHouse()
     if request.param in {"rabbitmq", "redis"}:
         return request.getfixturevalue(f"{request.param}_house")
+    if request.param == "kafka":
+        return KafkaHouse(request.getfixturevalue("kafka"))
     return SqsHouse(request.getfixturevalue("sqs"), fifo=request.param == "sqs_fifo")

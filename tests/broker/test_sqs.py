@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import tempfile
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 
@@ -22,7 +22,7 @@ SOON_S = 8.0
 
 
 @pytest.fixture
-def own():
+def own(sqs):
     """A server that a test may harm."""
     with private_sqs() as server:
         yield server
@@ -43,6 +43,11 @@ async def takes(seconds, what):
         return await what
 
 
+async def pause():
+    with suppress(TimeoutError):
+        await asyncio.wait_for(asyncio.Event().wait(), 0.05)
+
+
 async def received(broker, queue, within_s=SOON_S):
     """Receive one ticket, whatever is refused until then; settle it, and return its job's ID."""
     async with asyncio.timeout(within_s):
@@ -50,7 +55,7 @@ async def received(broker, queue, within_s=SOON_S):
             try:
                 got = await broker.receive([queue], 1, 1.0)
             except UnavailableError:
-                await asyncio.wait([asyncio.create_task(asyncio.Event().wait())], timeout=0.1)
+                await pause()
                 continue
             if got:
                 await broker.ack(got)
@@ -92,7 +97,7 @@ async def test_a_refused_connection_is_told_soon(monkeypatch):
                 await takes(SOON_S, call)
 
 
-async def test_unknown_credentials_are_refused_in_a_sentence():
+async def test_unknown_credentials_are_refused_in_a_sentence(sqs):
     with private_sqs(strict=True) as server:
         async with opened(server.url) as broker:
             with pytest.raises(UnavailableError, match=r"refused GetQueueUrl: .*credentials"):

@@ -23,6 +23,7 @@ _HOMES: Final = {
     **dict.fromkeys(
         ("amqp", "amqps"), _Home("outlast.broker.rabbitmq", "RabbitBroker", "rabbitmq")
     ),
+    "kafka": _Home("outlast.broker.kafka", "KafkaBroker", "kafka"),
     "sqs": _Home("outlast.broker.sqs", "SqsBroker", "sqs"),
     **dict.fromkeys(
         ("redis", "rediss", "valkey", "valkeys", "unix"),
