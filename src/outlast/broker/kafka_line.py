@@ -30,8 +30,10 @@ _EXISTS: Final = 36
 _LATEST, _EARLIEST = -1, -2
 _CLOSE_S: Final = 1.0
 
-# What goes wrong is told by whoever called; the library's own lines are for who asks for them.
-logging.getLogger("aiokafka").addHandler(logging.NullHandler())
+# What goes wrong is told once, by whoever called. The library says it at each of its tries, many
+# times a second, so it says nothing unless its logger was given a level before.
+if logging.getLogger("aiokafka").level == logging.NOTSET:
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
 
 
 class Span(NamedTuple):

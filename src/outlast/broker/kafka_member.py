@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
 from aiokafka.errors import (
     CommitFailedError,
+    ConsumerStoppedError,
     IllegalStateError,
     KafkaError,
     UnknownTopicOrPartitionError,
@@ -19,6 +20,7 @@ from outlast.core.errors import UnavailableError
 
 _SETTLE_S: Final = 2.0
 _FORGET_S: Final = 60.0  # for how long a topic is kept that nobody asks for
+_SETTLED_S: Final = 3.0  # then the library has heard of a topic that is there
 _BEAT_MS: Final = 1_000
 
 
@@ -50,21 +52,25 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]
         self._hands: dict[TopicPartition, dict[int, None]] = {}
         self._next: dict[TopicPartition, int] = {}  # what comes after all that was taken
         self._epoch = 0
+        self._since = 0.0  # when it was said last what is listened to
         self._leaving: set[asyncio.Task[None]] = set()
 
     async def join(self, topics: Iterable[str]) -> None:
         """Listen to these topics, beside those that were asked for lately."""
         now = asyncio.get_running_loop().time()
-        old = {topic for topic, when in self._asked.items() if now - when > _FORGET_S}
-        fresh = set(topics) - set(self._asked)
-        self._asked |= dict.fromkeys(topics, now)
+        wanted = dict.fromkeys(topics, now)
+        fresh = set(wanted) - set(self._asked)
+        self._asked |= wanted
         if self._consumer is not None and not fresh:
             return
-        for topic in old - set(topics):
-            del self._asked[topic]
+        for topic, when in list(self._asked.items()):
+            if now - when > _FORGET_S:
+                del self._asked[topic]
         await self._line.ensure(self._asked)
         if self._consumer is None:
             self._consumer = await self._opened()
+        self._asked |= wanted  # who left in the meantime has forgotten them
+        self._since = now
         self._consumer.subscribe(topics=sorted(self._asked), listener=self)
 
     async def _opened(self) -> AIOKafkaConsumer:
@@ -99,6 +105,8 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]
             found: dict[TopicPartition, Sequence[Any]] = await consumer.getmany(
                 *places, timeout_ms=int(wait_s * 1_000), max_records=limit
             )
+        except ConsumerStoppedError:  # a doubt about its topics made us leave
+            return []
         except KafkaError as error:
             raise await self._line.told("Fetch", error) from error
         taken = []
@@ -125,7 +133,7 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]
         try:
             async with asyncio.timeout(_SETTLE_S):
                 await consumer.commit(upto)
-        except (CommitFailedError, IllegalStateError):
+        except (CommitFailedError, ConsumerStoppedError, IllegalStateError):
             pass  # they went to another member, who gets the tickets again
         except (KafkaError, TimeoutError) as error:
             # The library tries again and again where the topic is gone.
@@ -141,8 +149,9 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]
             return
         spans = await self._line.spans(sorted(self._asked))
         there = {place.topic for place in spans}
+        is_old = asyncio.get_running_loop().time() - self._since > _SETTLED_S
         gone = any(
-            topic not in there or consumer.partitions_for_topic(topic) is None
+            topic not in there or (is_old and consumer.partitions_for_topic(topic) is None)
             for topic in self._asked
         )
         ahead = any(offset > spans[place].end for place, offset in self._next.items() if not gone)

@@ -348,9 +348,18 @@ def _batches(them: Sequence[T]) -> Iterator[Sequence[T]]:
 
 
 async def _all(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """Do all of it at once; when some fails, the rest has ended before the failure is raised."""
-    done = await asyncio.gather(*work, return_exceptions=True)
-    for one in done:
-        if isinstance(one, BaseException):
-            raise one
-    return [one for one in done if not isinstance(one, BaseException)]
+    """Do all of it at once; when some fails, the rest is given up before the failure is raised."""
+    tasks = [asyncio.ensure_future(one) for one in work]
+    if not tasks:
+        return []
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+    finally:
+        failed = [task.exception() for task in tasks if task.done() and not task.cancelled()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for error in failed:
+        if error is not None:
+            raise error
+    return [task.result() for task in tasks]

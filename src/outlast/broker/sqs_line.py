@@ -22,7 +22,7 @@ from outlast.core.errors import UnavailableError
 POLL_S_MAX: Final = 20  # SQS's own limit
 _ANSWER_S: Final = 5.0
 _CONNECT_S: Final = 3
-_AT_ONCE: Final = 16  # requests, beside the polls
+_AT_ONCE: Final = 8  # requests, beside the polls
 _REGION: Final = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _MISSING: Final = {"QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue"}
 _RIGHTS: Final = (
@@ -69,13 +69,16 @@ class SqsLine:
 
     async def ask(self, call: str, *, patience_s: float = 0, **what: Any) -> dict[str, Any]:
         """Call SQS; raise Absent when the queue isn't there, and UnavailableError for the rest."""
+        if patience_s:  # a poll, which holds its connection for long
+            return await self._ask(call, patience_s, what)
+        async with self._room:
+            return await self._ask(call, 0, what)
+
+    async def _ask(self, call: str, patience_s: float, what: dict[str, Any]) -> dict[str, Any]:
         with self._told(call):
             async with asyncio.timeout(_ANSWER_S + patience_s):
                 client = self._client or await self._open()
-                if patience_s:  # a poll, which holds its connection for long
-                    return dict(await getattr(client, call)(**what))
-                async with self._room:
-                    return dict(await getattr(client, call)(**what))
+                return dict(await getattr(client, call)(**what))
 
     async def close(self) -> None:
         """Close every connection."""
