@@ -36,6 +36,7 @@ async def nothing():
 
 class KafkaHouse:
     within_s = SESSION_S + 5.0
+    sees_hands = True
 
     def __init__(self, server, *, kind=KafkaBroker, options=""):
         self.server = server

@@ -226,16 +226,17 @@ class KafkaLine:
 
 async def put_away(client: Any) -> None:
     """Stop one of the library's clients in bounded time, whether the cluster answers or not."""
+    connections = getattr(client, "client", None) or client._client  # noqa: SLF001
     stopping = asyncio.ensure_future(client.stop())
     await asyncio.wait({stopping}, timeout=_CLOSE_S)
     if not stopping.done():
         # What still waits for an answer ends with its connection.
-        client_of = getattr(client, "client", None) or client._client  # noqa: SLF001
-        with suppress(KafkaError, OSError):
-            await client_of.close()
+        await connections.close()
         await asyncio.wait({stopping}, timeout=_CLOSE_S)
     stopping.cancel()
     await asyncio.gather(stopping, return_exceptions=True)
+    with suppress(KafkaError, OSError):
+        await connections.close()  # and those that were made in the meantime
 
 
 async def _offsets(
