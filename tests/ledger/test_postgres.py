@@ -182,6 +182,59 @@ async def test_events_that_commit_late_are_not_passed_by(migrated):
     await second.close()
 
 
+async def test_events_of_the_younger_transaction_are_not_passed_by(migrated):
+    """Who began later may have drawn the lower position: its number says nothing about that."""
+    import asyncpg
+
+    reader = open_ledger(migrated)
+    older, younger = await asyncpg.connect(migrated), await asyncpg.connect(migrated)
+    await reader.insert([job()])
+    for one in (older, younger):
+        await one.execute("BEGIN")
+        await one.execute("SELECT pg_current_xact_id()")
+    for seq, one in ((2, younger), (3, older)):
+        await one.execute(
+            "INSERT INTO outlast.event (job, at, seq, type, data)"
+            f" SELECT number, 0, {seq}, 'late', '{{}}' FROM outlast.job"
+        )
+    await older.execute("COMMIT")
+
+    before = await reader.history(None)
+    await younger.execute("COMMIT")
+    after = await reader.history(None, after=before[-1].position)
+
+    assert [event.seq for event in before] == [1]
+    assert [event.seq for event in after] == [2, 3]
+    await older.close()
+    await younger.close()
+    await reader.close()
+
+
+async def test_a_position_that_is_never_filled_holds_nothing_back_for_ever(migrated):
+    import asyncpg
+
+    reader = open_ledger(migrated)
+    gone, busy = await asyncpg.connect(migrated), await asyncpg.connect(migrated)
+    await reader.insert([job()])
+    await gone.execute("BEGIN")
+    await gone.execute(
+        "INSERT INTO outlast.event (job, at, seq, type, data)"
+        " SELECT number, 0, 2, 'late', '{}' FROM outlast.job"
+    )
+    await gone.execute("ROLLBACK")
+    await reader.insert([job()])
+    await reader.history(None)
+    await busy.execute("BEGIN")
+    await busy.execute("SELECT pg_current_xact_id()")
+
+    found = await reader.history(None)
+
+    assert [event.type for event in found] == ["submitted", "submitted"]
+    await gone.close()
+    await busy.close()
+    await reader.close()
+
+
 def test_a_value_that_comes_twice_is_numbered_once():
     assert numbered("a = :x AND b = :y::text OR c = :x") == (
         "a = $1 AND b = $2::text OR c = $1",

@@ -29,15 +29,11 @@ async def count(db: Session, where: Filter, by: str) -> dict[tuple[str, ...], in
 
 
 async def history(
-    db: Session, job_id: str | None, after: int, limit: int, type_: str | None
+    db: Session, job_id: str, after: int, limit: int, type_: str | None
 ) -> list[Event]:
-    """Return events in order, of one job or of all."""
-    values = {"after": after, "limit": limit, "type": type_}
-    if job_id is None:
-        rows = await db.rows("history_of_all", **values)
-    else:
-        rows = await db.rows("history_of_job", id=job_id, **values)
-    return [Event(*row) for row in rows]
+    """Return a job's events in order."""
+    values = {"id": job_id, "after": after, "limit": limit, "type": type_}
+    return [Event(*row) for row in await db.rows("history_of_job", **values)]
 
 
 async def docs(db: Session, kind: str, key: str | None) -> list[Doc]:

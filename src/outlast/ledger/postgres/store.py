@@ -29,6 +29,7 @@ from outlast.ledger.postgres.batch import Batches
 from outlast.ledger.postgres.bell import NotifyBell
 from outlast.ledger.postgres.claim import Claims
 from outlast.ledger.postgres.connection import BEAT_S, Session
+from outlast.ledger.postgres.history import Histories
 from outlast.ledger.postgres.pool import CLOSE_S, Pool
 from outlast.ledger.postgres.within import identity_of, insert_within
 from outlast.ledger.protocol import Capability, InsertWithin
@@ -90,6 +91,7 @@ class PostgresLedger:
         self._lines: dict[asyncio.AbstractEventLoop, _Lines] = {}
         self._bell = NotifyBell(self._address, new_id(clock, entropy), self._run)
         self._claims = Claims()
+        self._histories = Histories()
         self._closed = False
         self._identity: tuple[Any, ...] | None = None
 
@@ -212,6 +214,8 @@ class PostgresLedger:
         limit: int = 1_000,
         type: str | None = None,  # noqa: A002
     ) -> list[Event]:
+        if job_id is None:
+            return await self._run(lambda db: self._histories.of_all(db, after, limit, type))
         return await self._run(lambda db: read.history(db, job_id, after, limit, type))
 
     async def now(self) -> int:
