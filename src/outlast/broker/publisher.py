@@ -44,6 +44,14 @@ class Publisher:
         """By broker, as it may be shown: tickets published and dropped, and whether it is up."""
         return {one.name: (one.published, one.dropped, one.is_up) for one in self._outlets.values()}
 
+    async def flush(self, within_s: float) -> bool:
+        """Wait until what was taken is handed over; return whether all of it was, in time."""
+        outlets = self._outlets.values()
+        before = sum(outlet.dropped for outlet in outlets)
+        tasks = [outlet.task for outlet in outlets if outlet.task is not None]
+        late = (await asyncio.wait(tasks, timeout=within_s))[1] if tasks else ()
+        return not late and sum(outlet.dropped for outlet in outlets) == before
+
     async def close(self) -> None:
         """Hand over what is left, for a second at most, and let go of the brokers."""
         await asyncio.gather(*(outlet.close() for outlet in self._outlets.values()))
@@ -59,7 +67,7 @@ class _Outlet:
         self.is_up = True
         self._broker = broker
         self._waiting: deque[Ticket] = deque()
-        self._task: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[None] | None = None
         self._pause_s = _PAUSE_MIN_S
         # What is told of the broker is nothing for the log of the job that happens to submit.
         self._context = copy_context()
@@ -69,9 +77,9 @@ class _Outlet:
             self.dropped += 1
             return
         self._waiting.append(ticket)
-        if self._task is None or self._task.done():
+        if self.task is None or self.task.done():
             loop = asyncio.get_running_loop()
-            self._task = loop.create_task(self._publish_all(), context=self._context.copy())
+            self.task = loop.create_task(self._publish_all(), context=self._context.copy())
 
     async def _publish_all(self) -> None:
         while self._waiting:
@@ -101,10 +109,10 @@ class _Outlet:
         self.is_up, self._pause_s = True, _PAUSE_MIN_S
 
     async def close(self) -> None:
-        if self._task is not None:
-            await asyncio.wait([self._task], timeout=_FLUSH_S if self.is_up else 0)
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        if self.task is not None:
+            await asyncio.wait([self.task], timeout=_FLUSH_S if self.is_up else 0)
+            self.task.cancel()
+            await asyncio.gather(self.task, return_exceptions=True)
         with suppress(Exception):
             async with asyncio.timeout(_FLUSH_S):
                 await self._broker.close()

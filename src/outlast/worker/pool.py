@@ -106,6 +106,12 @@ class Pool:
         for held in self._running.values():
             held.effects.drain()
 
+    async def idle(self) -> None:
+        """Return when nothing is in hand, though more may come."""
+        while self._running or self._buffer:
+            self._room.clear()
+            await self._room.wait()
+
     async def _claim_loop(self) -> None:
         while True:
             in_hand = len(self._running) + len(self._buffer)
