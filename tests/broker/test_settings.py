@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from outlast.cli.child import _must_agree
 from outlast.cli.processes import _children, run
 from outlast.core.errors import InvalidInputError
 from outlast.sdk.app import Outlast
@@ -74,3 +75,13 @@ async def test_an_app_without_a_broker_has_a_bare_ledger(tmp_path):
         app.configure(replace(settings, broker=broker))
         async with app:
             assert hasattr(app.ledger, "publisher") is not is_bare
+
+
+def test_code_and_command_must_name_the_same_broker():
+    app = Outlast(broker=SQS)
+
+    with pytest.raises(InvalidInputError, match="broker: the code says 'sqs://ann@") as refused:
+        _must_agree(app, Settings())
+    _must_agree(app, Settings(broker=SQS))
+
+    assert SECRET not in str(refused.value)

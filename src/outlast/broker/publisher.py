@@ -97,7 +97,8 @@ class _Outlet:
 
     async def _be_away(self, error: Exception) -> None:
         if self.is_up:
-            why = str(error) or f"no answer within {_PUBLISH_S:g} s"
+            why = str(error).removeprefix(f"broker {self.name}: ")
+            why = why or f"no answer within {_PUBLISH_S:g} s"
             _LOG.warning("broker %s is away (%s): workers find jobs by their sweep", self.name, why)
         self.is_up = False
         await asyncio.sleep(self._pause_s)

@@ -26,9 +26,9 @@ class Routes:
         url = self.own.get(queue, self.default)
         return None if url == LEDGER else url
 
-    def shown(self) -> "Routes":
-        """Return them as anybody may see them: without passwords."""
-        return Routes(_shown(self.default), {name: _shown(url) for name, url in self.own.items()})
+    def public(self) -> "Routes":
+        """Return those that anybody may see: a broker whose URL tells more is left out."""
+        return Routes(_public(self.default), {name: _public(url) for name, url in self.own.items()})
 
     @property
     def urls(self) -> list[str]:
@@ -45,5 +45,10 @@ class Routes:
         return found
 
 
-def _shown(url: str) -> str:
+def public_url(url: str) -> str:
+    """Return what stands for a broker as it may be shown."""
     return url if url == LEDGER else shown(url)
+
+
+def _public(url: str) -> str:
+    return url if shown(url) == url else LEDGER

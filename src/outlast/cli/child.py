@@ -14,7 +14,7 @@ from importlib.metadata import version
 from typing import Any, NamedTuple
 
 from outlast.blobs import open_blobs
-from outlast.broker.routes import Routes
+from outlast.broker.routes import Routes, public_url
 from outlast.core.errors import InvalidInputError, OutlastError
 from outlast.core.instant import to_rfc3339
 from outlast.core.limits import LEASE_US
@@ -199,11 +199,12 @@ def _load(reference: str, settings: Settings) -> Outlast:
 
 
 def _must_agree(app: Outlast, settings: Settings) -> None:
-    """Refuse to work on another ledger than the one that the app's own code submits to."""
-    for name in ("ledger", "blobs"):
+    """Refuse to work on another ledger, or broker, than the one that the app's own code uses."""
+    for name in ("ledger", "broker", "blobs"):
         said, used = app.given.get(name), getattr(settings, name)
         if said is not None and placed(str(said)) != placed(used):
-            first, second = shown(str(said)), shown(used)
+            show = public_url if name == "broker" else shown
+            first, second = show(str(said)), show(used)
             raise InvalidInputError(
                 f"{name}: the code says {first!r:.200}, this command uses {second!r:.200}",
                 hint=f"give --{name} {first}, or leave it out of the code and set it outside",

@@ -170,7 +170,7 @@ def _children(
         command = [sys.executable, "-m", "outlast.cli.child", kind, reference]
         # Everybody on the machine can read arguments; a password goes by the environment.
         routes = settings.routes
-        public = replace(settings, ledger=shown(settings.ledger)).routed(routes.shown())
+        public = replace(settings, ledger=shown(settings.ledger)).routed(routes.public())
         return Child(
             [*command, json.dumps(asdict(public)), *more],
             works=kind == "worker",
