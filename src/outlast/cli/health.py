@@ -17,6 +17,7 @@ from outlast.cli.checks import Check, of_blobs, of_disks, of_history, of_ledger,
 from outlast.cli.keys import with_ledger
 from outlast.cli.options import options
 from outlast.cli.output import show_json, show_table
+from outlast.cli.stream_checks import of_stream
 from outlast.core.errors import (
     ConflictError,
     InvalidInputError,
@@ -175,6 +176,7 @@ async def _examine(settings: Settings, wait_us: int) -> list[Check]:
             named = settings.queue_settings
             checks += [check async for check in of_brokers(ledger, settings.routes, named)]
             checks += [await of_history(ledger, settings, now), await _of_blobs(ledger, settings)]
+            checks += await of_stream(ledger, settings.events)
         finally:
             await ledger.close()
     except OutlastError as error:

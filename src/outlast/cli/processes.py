@@ -5,17 +5,18 @@ import json
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
 from outlast.blobs import open_blobs
 from outlast.broker.relayed import relayed
+from outlast.broker.topic import open_topic, read_plan
 from outlast.cli.lookout import Lookout
 from outlast.core.errors import InvalidInputError, OutlastError
 from outlast.core.retention import Retention
-from outlast.ledger import open_ledger, shown, watch_sessions
+from outlast.ledger import Ledger, open_ledger, shown, watch_sessions
 from outlast.ledger.sqlite.bell import meeting_place, private_folder
 from outlast.sdk.settings import Settings, placed
 from outlast.system import CLOCK, ENTROPY, new_id
@@ -23,6 +24,7 @@ from outlast.upkeep.deathwatch import MARK, DeathWatch, kill_marked, signal_mark
 from outlast.upkeep.forget import Forgetting
 from outlast.upkeep.loop import Upkeep
 from outlast.upkeep.relay import Relay
+from outlast.upkeep.stream import Stream
 from outlast.worker.fence import Halt
 from outlast.worker.supervisor import SPEAKER, Child, Supervisor
 
@@ -72,9 +74,8 @@ async def _run(
     ledger = relayed(open_ledger(settings.ledger), routes)  # due and rescued jobs run again
     await ledger.migrate()
     upkeep = Upkeep(ledger, clock=CLOCK, entropy=ENTROPY)
-    kept = Retention.read(settings.retention)
-    forgetting = Forgetting(ledger, open_blobs(settings.blobs), kept, clock=CLOCK)
     watch = DeathWatch(_meeting_place(settings.ledger), new_id(), ledger)
+    loops = [upkeep.run, watch.run, *_loops(ledger, settings)]
     watch.hold()
 
     sessions = watch_sessions(settings.ledger, new_id(), lambda dead: ledger.extend(dead, 0))
@@ -103,15 +104,8 @@ async def _run(
     lookout = Lookout(ledger, supervisor, settings, api=api, worker=worker)
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, lookout.stop)
-    background = [
-        asyncio.create_task(_for_ever(upkeep.run)),
-        asyncio.create_task(_for_ever(forgetting.run)),
-        asyncio.create_task(_for_ever(watch.run)),
-        asyncio.create_task(lookout.run(ready)),
-    ]
-    if routes.urls:
-        relay = Relay(ledger, routes, new_id(), entropy=ENTROPY)
-        background.append(asyncio.create_task(_for_ever(relay.run)))
+    background = [asyncio.create_task(_for_ever(work)) for work in loops]
+    background.append(asyncio.create_task(lookout.run(ready)))
     if sessions is not None:
         background.append(asyncio.create_task(sessions.run()))
     if reload:
@@ -128,6 +122,17 @@ async def _run(
         if sessions is not None:
             await sessions.let_go()
         await ledger.close()
+
+
+def _loops(ledger: Ledger, settings: Settings) -> Iterator[Callable[[], Awaitable[None]]]:
+    """Yield the loops of upkeep that the settings say something about."""
+    kept = Retention.read(settings.retention)
+    yield Forgetting(ledger, open_blobs(settings.blobs), kept, clock=CLOCK).run
+    if settings.routes.urls:
+        yield Relay(ledger, settings.routes, new_id(), entropy=ENTROPY).run
+    if settings.events:
+        plan = read_plan(settings.events)
+        yield Stream(ledger, open_topic(plan), plan, new_id(), clock=CLOCK).run
 
 
 def _meeting_place(ledger: str) -> Path:
@@ -170,7 +175,8 @@ def _children(
         command = [sys.executable, "-m", "outlast.cli.child", kind, reference]
         # Everybody on the machine can read arguments; a password goes by the environment.
         routes = settings.routes
-        public = replace(settings, ledger=shown(settings.ledger)).routed(routes.public())
+        bare = replace(settings, ledger=shown(settings.ledger), events="")
+        public = bare.routed(routes.public())
         return Child(
             [*command, json.dumps(asdict(public)), *more],
             works=kind == "worker",

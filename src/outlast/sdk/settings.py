@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from outlast.broker import check_broker
 from outlast.broker.routes import LEDGER, Routes
+from outlast.broker.topic import read_plan
 from outlast.core.deployment import Deployment
 from outlast.core.errors import InvalidInputError
 from outlast.core.instant import duration_us
@@ -27,6 +28,7 @@ class Settings:
     ledger: str = "sqlite:///outlast.db"
     broker: str = LEDGER
     blobs: str = "outlast-blobs"
+    events: str = ""  # the topic that job events are published to; empty: none
     host: str = "127.0.0.1"
     port: int = 8000
     health_host: str = "127.0.0.1"
@@ -175,6 +177,17 @@ def _broker(value: Any) -> str:
     return value
 
 
+def _events(value: Any) -> str:
+    if not isinstance(value, str):
+        raise InvalidInputError("expected the URL of a topic")  # it may have a password
+    try:
+        if value:
+            read_plan(value)
+    except InvalidInputError as error:
+        raise InvalidInputError(error.message.removeprefix("events: ")) from error
+    return value
+
+
 def _whole(value: Any) -> int:
     if isinstance(value, bool) or not str(value).isdigit() or int(value) < 1:
         raise InvalidInputError(f"expected a whole number from 1, got {value!r:.60}")
@@ -212,6 +225,7 @@ _READERS: Final[dict[str, Callable[[Any], Any]]] = {
     "queues": _names,
     "except_queues": _names,
     "broker": _broker,
+    "events": _events,
     "port": _port,
     "health_port": _port,
     "concurrency": _whole,

@@ -16,6 +16,7 @@ from outlast.core.ports import Clock
 from outlast.core.retention import Retention
 from outlast.core.status import Status
 from outlast.ledger.protocol import Ledger
+from outlast.upkeep.stream import published_to
 
 _BATCH: Final = 100  # jobs a transaction: claims wait for no more than one of these
 _REST: Final = 3  # times as long as a batch took is a pause, so claims have most of the time
@@ -43,6 +44,7 @@ class Forgetting:
         # How far each horizon has been walked: what ended before that is gone, or is kept longer.
         self._walked: dict[tuple[str, int], tuple[int, int]] = {}
         self._began_us = clock.elapsed_us()
+        self._held = False  # whether a job was kept because its events are not published yet
 
     async def run(self) -> None:
         """Forget once a minute."""
@@ -59,11 +61,14 @@ class Forgetting:
 
     async def prune(self) -> int:
         """Forget ended jobs, keys, tombstones and uploads past their time; return how many jobs."""
-        if self._clock.elapsed_us() - self._began_us >= _AGAIN_US:
+        if self._held or self._clock.elapsed_us() - self._began_us >= _AGAIN_US:
+            self._held = False
             self._walked, self._began_us = {}, self._clock.elapsed_us()
         forgotten = 0
+        told_to = await published_to(self._ledger)
         for kind, keep_us in self._retention.horizons():
-            async for batch in self._over(kind, keep_us):
+            async for found in self._over(kind, keep_us):
+                batch = found if told_to is None else await self._told(found, told_to)
                 begun = self._clock.elapsed_us()
                 before = self._clock.now_us() - keep_us
                 gone = await self._ledger.prune(before, _BATCH, ids=[job.id for job in batch])
@@ -78,6 +83,17 @@ class Forgetting:
             if max(gone.keys, gone.docs) < _BATCH:
                 return forgotten
             await self._rest(begun)
+
+    async def _told(self, batch: list[JobRecord], told_to: int) -> list[JobRecord]:
+        """Return those whose events are published; the others are looked at again."""
+        told = []
+        for job in batch:
+            last = await self._ledger.history(job.id, after=job.seq - 1, limit=1)
+            if not last or last[0].position <= told_to:
+                told.append(job)
+        if len(told) < len(batch):
+            self._held = True
+        return told
 
     async def _rest(self, begun_us: int) -> None:
         took_s = (self._clock.elapsed_us() - begun_us) / SECOND
