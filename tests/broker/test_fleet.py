@@ -88,6 +88,7 @@ async def begun(app, job_id, attempt):
     return row.status is Status.PROCESSING and row.attempt == attempt
 
 
+@pytest.mark.fault("F22")
 async def test_a_dead_broker_costs_a_sweep_and_comes_back_by_itself(tmp_path, start):
     with private_redis() as server:
         start(processes=2, extra=["--broker", server.url])
@@ -113,6 +114,7 @@ async def until_quick(app):
             pass
 
 
+@pytest.mark.fault("F21")
 async def test_a_wiped_broker_loses_no_job(tmp_path, start, redis_house):
     url = redis_house.server.url
     async with app_on(tmp_path, url) as app:

@@ -63,6 +63,7 @@ class RabbitBroker:
         try:
             self._stay()
             while True:
+                self._hand.listen()
                 if not self._hand.serves(queues, limit):
                     await self._whole(self._incoming, self._hand.ask_for(queues, limit))
                 found = self._hand.take(limit)

@@ -16,6 +16,12 @@ from outlast.broker.rabbitmq_link import Link
 
 _PURPOSE: Final = "tickets"
 _PREFETCH_MAX: Final = 500
+FRESH_S: Final = 30.0
+"""After how long of silence a channel is closed and another opened.
+
+A queue that is deleted and made again while a channel consumes from it (seen with 3.10) hands
+tickets to that consumer, and never sends them. Meanwhile workers go by their sweep.
+"""
 
 
 class Receipt(NamedTuple):
@@ -43,6 +49,7 @@ class Hand:
         self._buffer: deque[Delivery] = deque()
         self._news = asyncio.Event()
         self._changing = asyncio.Lock()
+        self._heard = 0.0  # when the server last sent a ticket, or was asked for some
 
     def unsettled(self) -> Counter[str]:
         """Return how many of each queue's tickets are here."""
@@ -50,7 +57,7 @@ class Hand:
 
     def serves(self, queues: Sequence[str], limit: int) -> bool:
         """Whether tickets of these queues, and as many, come as things are."""
-        if self._channel is None or self._channel.is_closed or self._is_broken:
+        if self._channel is None or self._channel.is_closed or self._is_broken or self._is_silent():
             return False
         if set(self._consumers) != set(queues) or min(limit, _PREFETCH_MAX) > self._prefetch:
             return False
@@ -69,6 +76,9 @@ class Hand:
             await self._let_go()
 
     async def _ask_for(self, queues: Sequence[str], limit: int) -> None:
+        if self._channel is not None and self._is_silent():
+            self._link.forget(_PURPOSE)
+            await self._channel.close()
         for queue in queues:
             await self._declare(queue)
         channel = await self._link.channel(_PURPOSE)
@@ -78,12 +88,16 @@ class Hand:
             channel.on_consumer_cancel_callbacks.add(self._cancelled)
             channel.closing.add_done_callback(lambda _: self._news.set())
         self._is_broken = False
+        self._heard = asyncio.get_running_loop().time()
         self._prefetch = min(limit, _PREFETCH_MAX)
         await channel.basic_qos(prefetch_count=self._prefetch)
         for queue in queues:
             came = partial(self._came, channel, queue)
             answer = await channel.basic_consume(queue_name(queue), came)
             self._consumers[queue] = str(answer.consumer_tag)
+
+    def _is_silent(self) -> bool:
+        return not self._unsettled and asyncio.get_running_loop().time() - self._heard > FRESH_S
 
     async def _let_go(self) -> None:
         consumers, self._consumers = self._consumers, {}
@@ -102,9 +116,12 @@ class Hand:
         """Return what has come, up to a limit."""
         return [self._buffer.popleft() for _ in range(min(limit, len(self._buffer)))]
 
+    def listen(self) -> None:
+        """Count as news what comes from now on."""
+        self._news.clear()
+
     async def news(self, within_s: float) -> None:
         """Wait until something has come, or nothing more will, or it takes too long."""
-        self._news.clear()
         with suppress(TimeoutError):
             async with asyncio.timeout(within_s):
                 await self._news.wait()
@@ -137,6 +154,7 @@ class Hand:
         if channel is not self._channel or tag is None:
             return
         self._unsettled[tag] = queue
+        self._heard = asyncio.get_running_loop().time()
         ticket = unpacked(message.body)
         if ticket is None or ticket.queue != queue:
             await self.settle([Receipt(channel, tag)])

@@ -14,8 +14,8 @@ from aiormq.exceptions import (
     AuthenticationError,
     ChannelInvalidStateError,
     ChannelNotFoundEntity,
-    ConnectionClosed,
     DeliveryError,
+    InvalidFrameError,
     ProbableAuthenticationError,
 )
 from yarl import URL
@@ -146,7 +146,7 @@ def refusal(broker: str, error: Exception) -> UnavailableError:
         case ChannelNotFoundEntity():
             what = f"a queue that is there or may be made, {said}"
             hint = "let the user configure, write and read outlast.*"
-        case ConnectionClosed(args=(530, _)):
+        case InvalidFrameError() if "Connection.Close" in said:  # in place of a welcome
             what, hint = f"a virtual host of this user's, {said}", "correct the broker's URL"
         case DeliveryError():
             what, hint = f"room for a ticket, {said}", "see the policies of the queues outlast.*"

@@ -17,12 +17,12 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import ReadOnlyError, RedisError
+from redis.exceptions import RedisError
 
 from outlast.broker import redis_facts, shown
 from outlast.broker.message import BYTES_MAX, packed, unpacked
 from outlast.broker.protocol import Delivery, Ticket
-from outlast.broker.redis_facts import refusal
+from outlast.broker.redis_facts import is_replica, refusal
 from outlast.core.errors import InvalidInputError, UnavailableError
 from outlast.core.limits import SECOND
 from outlast.system import new_id
@@ -50,7 +50,6 @@ class RedisBroker:
             timeout=_ANSWER_S,
             # A connection may have died since it was last used: try a fresh one, and no more.
             retry=Retry(NoBackoff(), 1),
-            retry_on_error=[ReadOnlyError],  # what was the primary is none any more
             socket_connect_timeout=_ANSWER_S,
             socket_timeout=None,  # each call has a bound of its own
             protocol=2,
@@ -179,6 +178,8 @@ class RedisBroker:
             async with asyncio.timeout(_ANSWER_S + beyond):
                 yield
         except (RedisError, OSError) as error:
+            if is_replica(error):  # where the primary is now, only a new connection finds out
+                await self._pool.disconnect(inuse_connections=False)
             raise refusal(self._shown, error) from error
 
 

@@ -19,8 +19,8 @@ def refusal(broker: str, error: Exception) -> UnavailableError:
             what, hint = f"a user and password that it accepts, {said}", "correct the broker's URL"
         case exceptions.NoPermissionError():
             what = f"a user who may run scripts on the keys outlast:*, {said}"
-            hint = "grant ~outlast:* and +@list +@sortedset +@scripting +@keyspace +@connection"
-        case exceptions.ReadOnlyError():
+            hint = "grant ~outlast:* and +@list +@sortedset +@scripting +@connection +del +time"
+        case _ if is_replica(error):
             what, hint = f"a primary, {said}", "name the primary in the broker's URL"
         # A server before 7 tells it so when a script meets it.
         case exceptions.ResponseError() if "OOM " in said or "maxmemory" in said:
@@ -33,6 +33,11 @@ def refusal(broker: str, error: Exception) -> UnavailableError:
         case _:
             what, hint = f"a server that answers, {said}", "see whether it is up and within reach"
     return UnavailableError(f"broker {broker}: expected {what}", hint=hint)
+
+
+def is_replica(error: Exception) -> bool:
+    """Whether it was refused because the server only copies another; scripts say it their way."""
+    return isinstance(error, exceptions.ReadOnlyError) or "READONLY" in str(error)
 
 
 async def facts(client: Redis) -> dict[str, str]:
