@@ -6,7 +6,7 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
-from bench import figures, http, limits, long, postgres, results, spike
+from bench import brokers, figures, http, limits, long, postgres, results, spike
 from bench.figures import Figure
 
 SUITES = {
@@ -20,6 +20,7 @@ SUITES = {
     "recovery": figures.recoveries,
     "spike": spike.spikes,
     "postgres": postgres.suite,
+    "brokers": brokers.suite,
 }
 
 

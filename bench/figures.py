@@ -184,13 +184,17 @@ async def idles(folder: Path, scale: float) -> list[Figure]:
     ]
 
 
-async def _recover(place: Path, *, supervisor: bool = False, frozen: bool = False) -> float:
+async def recover(
+    settings: Settings, *, supervisor: bool = False, frozen: bool = False, extra: tuple[str, ...]
+) -> float:
     """Kill -9 whoever runs the job, or freeze it; return seconds until it runs again elsewhere.
 
     Who is frozen closes no lock and ends no process, so that only its lease can run out.
     """
-    await use(place)
-    with fleet(place), fleet(place):
+    app.configure(settings)
+    await app.open()
+    place = Path(settings.blobs).parent
+    with fleet(place, extra=extra), fleet(place, extra=extra):
         handle = await long.submit(n=1)
         # The victim must belong to the first fleet when its supervisor is to die as well.
         while True:
@@ -213,6 +217,11 @@ async def _recover(place: Path, *, supervisor: bool = False, frozen: bool = Fals
             os.kill(victim, signal.SIGKILL)
     await app.close()
     return seconds
+
+
+async def _recover(place: Path, *, supervisor: bool = False, frozen: bool = False) -> float:
+    settings = Settings(ledger=f"sqlite:///{place}/bench.db", blobs=f"{place}/blobs")
+    return await recover(settings, supervisor=supervisor, frozen=frozen, extra=())
 
 
 async def recoveries(folder: Path, scale: float) -> list[Figure]:
