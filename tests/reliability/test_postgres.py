@@ -268,31 +268,6 @@ async def test_a_deadlock_is_tried_again_inside(migrated):
         assert [verdict.accepted for verdict in await ours] == [True, True]
 
 
-@pytest.mark.fault("F35")
-async def test_a_job_whose_answer_was_lost_is_asked_for_again_and_there_once(migrated):
-    async with network(migrated) as between, ledgers(between.url) as (ledger,):
-        asked = job(key="k", fingerprint="f")
-        await ledger.insert([job()])
-        between.answers.clear()
-        between.lost.clear()
-        lost = asyncio.ensure_future(ledger.insert([asked]))
-        async with bare(migrated) as other:
-            while not await other.fetchval("SELECT count(*) FROM outlast.idempotency"):
-                between.answers.set()
-                await asyncio.wait([lost], timeout=0.0005)
-                if not lost.done():
-                    between.answers.clear()
-        between.reset()
-        between.answers.set()
-        await asyncio.gather(lost, return_exceptions=True)
-
-        (again,) = await persistent(lambda: ledger.insert([asked]))
-
-        assert again.id == asked.id
-        assert again.outcome == "duplicate"
-        assert (await ledger.count(Filter(), ""))[()] == 2
-
-
 @pytest.mark.fault("F47")
 async def test_answers_that_never_come_end_in_an_error_and_a_stale_worker_is_refused(
     migrated, monkeypatch

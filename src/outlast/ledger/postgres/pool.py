@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import asyncpg
 
@@ -60,7 +60,7 @@ class Pool:
             raise UnavailableError("the ledger is closed")
         task = asyncio.ensure_future(self._run(work))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._forget)
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
@@ -69,6 +69,11 @@ class Pool:
             raise UnavailableError(
                 f"the ledger {self._address.place} was closed before it answered", hint=UNKNOWN
             ) from None
+
+    def _forget(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # whoever asked may have gone meanwhile: that is no fault to report
 
     async def close(self, within_s: float = CLOSE_S) -> None:
         """Finish what was begun, as long as there is time, and let go of the connections."""
