@@ -19,6 +19,7 @@ _RESERVE_PART: Final = 0.2
 _RESERVE_S_MIN: Final = 1.0
 _RESERVE_S_MAX: Final = 15.0
 _FLUSH_S: Final = 1.0
+_ANSWER_S: Final = 1.0  # in which a warm ledger answers a small write, or has no connection left
 
 Answer = dict[str, list[dict[str, str]]]
 
@@ -47,6 +48,7 @@ class Handler:
         self._reserve_s = reserve_s
         self._runner = asyncio.Runner()
         self._is_declared = False
+        self._closing: asyncio.Task[None] | None = None
 
     def __call__(self, event: Any, context: Context) -> Answer:
         """Work on one event; return SQS's partial batch response."""
@@ -59,17 +61,37 @@ class Handler:
         messages = _read(event)
         if not messages:
             return _again([])
+        reserve_s = self._reserve_s or _reserve_s(left_s)
+        shift = Shift(self._app, tuple(dict.fromkeys(one.queue for one in messages)))
         try:
-            await self._open()
-            shift = Shift(self._app, tuple(dict.fromkeys(one.queue for one in messages)))
-            reserve_s = self._reserve_s or _reserve_s(left_s)
+            async with asyncio.timeout_at(end - reserve_s):
+                await self._begin(shift, len(messages))
             back = await shift.work(len(messages), until=end - reserve_s, end=end)
-        except UnavailableError as error:
+        except (UnavailableError, TimeoutError) as error:
             _LOG.warning("the ledger is away, %d tickets come again: %s", len(messages), error)
             return _again(messages)
         is_told = await self._flushed(end - loop.time())
         # With a broker, jobs that were given back have tickets of their own again.
         return _again(() if is_told else messages[:back])
+
+    async def _begin(self, shift: Shift, limit: int) -> None:
+        """Open the app and make the worker known.
+
+        Connections may have died while the sandbox was frozen, without a word that says so: when
+        they don't answer soon, new ones are made.
+        """
+        was_open = self._is_declared
+        await self._open()
+        try:
+            async with asyncio.timeout(_ANSWER_S if was_open else None):
+                await shift.begin(limit)
+        except (UnavailableError, TimeoutError):
+            if not was_open:
+                raise
+            self._closing = asyncio.create_task(self._app.close())
+            await asyncio.sleep(0)  # from here on the app is not open; its goodbyes take their time
+            await self._open()
+            await shift.begin(limit)
 
     async def _open(self) -> None:
         await self._app.open()

@@ -22,8 +22,10 @@ from outlast.worker.config import PoolConfig
 from outlast.worker.pool import Pool
 
 _GRACE_PART: Final = 0.6  # of the reserve, for jobs to hand themselves back
-_LAST_PART: Final = 0.1  # of the reserve, in which nothing is waited for any more
-_TRIES: Final = 3
+# What of the reserve is left when everything is settled, cancelled, and the worker is gone.
+_SETTLED: Final = 0.15
+_CANCELLED: Final = 0.1
+_LEFT: Final = 0.05
 
 
 class Portion:
@@ -80,6 +82,20 @@ class Shift:
         self._queues = queues
         self._holder = new_id()
 
+    async def begin(self, limit: int) -> None:
+        """Make the worker known; doing so twice changes nothing."""
+        presence: Mapping[str, object] = {
+            "id": self._holder,
+            "host": os.environ.get("AWS_LAMBDA_FUNCTION_NAME", os.uname().nodename),
+            "pid": os.getpid(),
+            "queues": self._queues,
+            "concurrency": limit,
+            "started_at": to_rfc3339(CLOCK.now_us()),
+            "version": version("outlast"),
+            "schedules": [],
+        }
+        await self._app.ledger.put("worker", self._holder, json.dumps(presence), ttl_us=LEASE_US)
+
     async def work(self, limit: int, *, until: float, end: float) -> int:
         """Run up to so many jobs; return how many tickets are needed again.
 
@@ -87,7 +103,10 @@ class Shift:
         reached. Raises UnavailableError when the ledger was not there to be asked.
         """
         loop = asyncio.get_running_loop()
-        await self._begin(limit)
+
+        def until_part(part: float) -> float:
+            return max(0.0, end - part * (end - until) - loop.time())
+
         upkeep = asyncio.create_task(self._upkeep())
         portion = Portion(self._app.ledger, limit, upkeep)
         pool = self._pool(portion, limit, _GRACE_PART * (end - until))
@@ -97,19 +116,23 @@ class Shift:
         try:
             await asyncio.wait(
                 [running, done],
-                timeout=max(0.0, until - loop.time()),
+                timeout=until_part(1),
                 return_when=asyncio.FIRST_COMPLETED,
             )
             pool.drain()
-            with suppress(TimeoutError):
-                async with asyncio.timeout_at(end - _LAST_PART * (end - until)):
-                    await running
+            await asyncio.wait([running], timeout=until_part(_SETTLED))
         finally:
-            for task in (running, done, *others):
+            is_clean = running.done() and running.exception() is None
+            every = [running, done, *others]
+            for task in every:
                 task.cancel()
-            await asyncio.gather(running, done, *others, return_exceptions=True)
-            is_clean = running.done() and not running.cancelled()
-            await self._leave(is_clean=is_clean)
+            # A ledger that has fallen silent lets nothing end: the deadline comes first.
+            await asyncio.wait(every, timeout=until_part(_CANCELLED))
+            with suppress(OutlastError, TimeoutError):
+                async with asyncio.timeout(until_part(_LEFT)):
+                    await self._leave(is_clean=is_clean)
+        if running.done() and not running.cancelled():
+            running.result()  # a fault of the pool's own: say which
         if not portion.was_asked:
             raise UnavailableError("the ledger did not answer in time")
         return min(limit, portion.given_back) if is_clean else limit
@@ -126,29 +149,6 @@ class Shift:
             entropy=ENTROPY,
         )
 
-    async def _begin(self, limit: int) -> None:
-        """Make the worker known; connections may have died while the sandbox was frozen."""
-        presence: Mapping[str, object] = {
-            "id": self._holder,
-            "host": os.environ.get("AWS_LAMBDA_FUNCTION_NAME", os.uname().nodename),
-            "pid": os.getpid(),
-            "queues": self._queues,
-            "concurrency": limit,
-            "started_at": to_rfc3339(CLOCK.now_us()),
-            "version": version("outlast"),
-            "schedules": [],
-        }
-        for number in range(1, _TRIES + 1):
-            try:
-                await self._app.ledger.put(
-                    "worker", self._holder, json.dumps(presence), ttl_us=LEASE_US
-                )
-            except UnavailableError:
-                if number == _TRIES:
-                    raise
-            else:
-                return
-
     async def _beat(self) -> None:
         while True:
             await asyncio.sleep(HEARTBEAT_US / SECOND)
@@ -161,12 +161,11 @@ class Shift:
             await Upkeep(self._app.ledger, clock=CLOCK, entropy=ENTROPY).tick()
 
     async def _leave(self, *, is_clean: bool) -> None:
-        with suppress(OutlastError):
-            if not is_clean:
-                # Somebody else has more time for what could not be settled here.
-                await self._app.ledger.extend([self._holder], 0)
-            else:
-                await self._app.ledger.put("worker", self._holder, None)
+        if is_clean:
+            await self._app.ledger.put("worker", self._holder, None)
+        else:
+            # Somebody else has more time for what could not be settled here.
+            await self._app.ledger.extend([self._holder], 0)
 
 
 async def _done(portion: Portion, pool: Pool) -> None:
