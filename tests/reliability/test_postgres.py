@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import asyncpg
 import pytest
 
-from outlast.cli.checks import _server
+from outlast.cli.server_checks import of_server
 from outlast.core import transition as tr
 from outlast.core.errors import UnavailableError
 from outlast.core.job import Filter, NewJob, Page, Want, lease_of
@@ -154,7 +154,7 @@ async def test_an_old_transaction_slows_no_claim_by_much_and_is_told(migrated):
         facts = await ledger.check()
 
     assert sorted(took)[len(took) // 2] < 100_000
-    told = {check.name: check for check in _server({**facts, "oldest_transaction_s": "301"})}
+    told = {check.name: check for check in of_server({**facts, "oldest_transaction_s": "301"})}
     assert float(facts["oldest_transaction_s"]) >= 0
     assert not told["transactions"].ok
 

@@ -8,7 +8,7 @@ from pydantic_core import from_json
 
 from outlast.broker import open_broker, shown
 from outlast.broker.routes import Routes
-from outlast.cli.checks import Check
+from outlast.cli.check import Check
 from outlast.core.errors import OutlastError
 from outlast.core.job import Filter
 from outlast.core.status import Status

@@ -4,7 +4,6 @@ import os
 import platform
 import shutil
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -13,8 +12,10 @@ from typing import Any, Final
 from pydantic_core import from_json
 
 from outlast.blobs import open_blobs
+from outlast.cli.check import Check
 from outlast.cli.output import clean
-from outlast.core.errors import OutlastError
+from outlast.cli.server_checks import of_server
+from outlast.core.errors import ConflictError, OutlastError
 from outlast.core.fold import fold, of_row
 from outlast.core.instant import to_rfc3339
 from outlast.core.job import Doc, Event, Filter, Page
@@ -23,6 +24,7 @@ from outlast.core.retention import Retention
 from outlast.core.schedule import KIND, from_doc
 from outlast.core.status import Status
 from outlast.ledger import Ledger
+from outlast.ledger.move import MOVED, open_source
 from outlast.sdk.dead import Death, fastest, recent_deaths
 from outlast.sdk.settings import Settings
 from outlast.system import CLOCK
@@ -39,21 +41,10 @@ _MOUNTS: Final = Path("/proc/self/mounts")
 _NETWORK: Final = frozenset(
     {"9p", "ceph", "cifs", "fuse.sshfs", "glusterfs", "nfs", "nfs4", "smb3"}
 )
-_TRANSACTION_MAX_S: Final = 300
 _FILE_MAX: Final = 8 * _GIB
 _LATE_US: Final = DAY
 _BLOBS_MAX: Final = 10_000  # how many are looked at: a bucket can have any number
 _GARBAGE_MAX: Final = 100  # what has had its time is removed once an hour
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One thing that was looked at; the hint says what to do when it is not well."""
-
-    name: str
-    ok: bool
-    detail: str
-    hint: str | None = None
 
 
 def of_program() -> Check:
@@ -193,6 +184,30 @@ def _tasks_of(group: list[Death]) -> str:
     return clean(names[:_NAMED]) + more
 
 
+async def of_move(url: str) -> AsyncIterator[Check]:
+    """Say of a move that has begun whether anybody goes on with it."""
+    source = open_source(url, CLOCK)
+    try:
+        mark = await source.mark()
+        if mark is None or mark.stage == MOVED:
+            return
+        try:
+            await source.hold()
+            goes_on = False
+        except ConflictError:
+            goes_on = True
+        yield Check(
+            "move",
+            goes_on,
+            f"{mark.stage}, to {mark.destination}"
+            + ("" if goes_on else ": nobody goes on with it"),
+            "jobs may wait for it: run the same outlast migrate --from … --to … again, or take it "
+            "back with --abort",
+        )
+    finally:
+        await source.close()
+
+
 async def of_history(ledger: Ledger, settings: Settings, now: int) -> Check:
     """Look at how much is kept, and whether anybody forgets what need not be."""
     size = _size_of(await ledger.check())
@@ -238,7 +253,7 @@ def _size_of(facts: dict[str, str]) -> int:
 
 def _store(facts: dict[str, str]) -> Iterator[Check]:
     if "postgres" in facts:
-        yield from _server(facts)
+        yield from of_server(facts)
     if "sqlite" not in facts:
         return
     yield Check("sqlite", True, facts["sqlite"])
@@ -252,24 +267,6 @@ def _store(facts: dict[str, str]) -> Iterator[Check]:
         size <= _LOG_MAX,
         f"{size / 1024**2:.0f} MiB",
         "a program keeps an old view of the file open: find it with fuser or lsof, and end it",
-    )
-
-
-def _server(facts: dict[str, str]) -> Iterator[Check]:
-    yield Check("postgres", True, facts["postgres"])
-    yield Check(
-        "standby",
-        facts["standby"] == "false",
-        "no" if facts["standby"] == "false" else "it can't be written to",
-        "give the primary's address",
-    )
-    age = float(facts["oldest_transaction_s"])
-    yield Check(
-        "transactions",
-        age <= _TRANSACTION_MAX_S,
-        f"the oldest is open for {age:.0f} s",
-        "it keeps dead rows from being removed, which slows claims: find it in pg_stat_activity by "
-        "xact_start, and end it",
     )
 
 

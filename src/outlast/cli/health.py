@@ -13,7 +13,8 @@ from pydantic_core import from_json
 from outlast.cli import move
 from outlast.cli.backend import must_exist
 from outlast.cli.broker_checks import of_brokers
-from outlast.cli.checks import Check, of_blobs, of_disks, of_history, of_ledger, of_program
+from outlast.cli.check import Check
+from outlast.cli.checks import of_blobs, of_disks, of_history, of_ledger, of_move, of_program
 from outlast.cli.keys import with_ledger
 from outlast.cli.options import options
 from outlast.cli.output import show_json, show_table
@@ -175,6 +176,7 @@ async def _examine(settings: Settings, wait_us: int) -> list[Check]:
             checks += [check async for check in of_ledger(ledger, now, wait_us)]
             named = settings.queue_settings
             checks += [check async for check in of_brokers(ledger, settings.routes, named)]
+            checks += [check async for check in of_move(settings.ledger)]
             checks += [await of_history(ledger, settings, now), await _of_blobs(ledger, settings)]
             checks += await of_stream(ledger, settings.events)
         finally:

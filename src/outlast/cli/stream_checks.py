@@ -1,7 +1,7 @@
 """What the doctor looks at of the stream of events: whether it is there, and how far behind."""
 
 from outlast.broker.topic import Topic, open_topic, read_plan, shown
-from outlast.cli.checks import Check
+from outlast.cli.check import Check
 from outlast.cli.output import clean
 from outlast.core.errors import OutlastError
 from outlast.core.instant import to_rfc3339

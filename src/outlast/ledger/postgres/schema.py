@@ -1,10 +1,16 @@
 """The schema: brought up to this release, or looked at."""
 
+from typing import Final
+
 from outlast.ledger.moved import moved
 from outlast.ledger.postgres.connection import Session
 from outlast.ledger.postgres.statements import fragments, migrations, sql
 from outlast.ledger.rows import Row
 from outlast.ledger.steps import following, newest, refuse_unfit
+
+_SETTINGS: Final = (
+    "synchronous_commit", "fsync", "full_page_writes", "autovacuum", "read_only",
+)  # fmt: skip
 
 
 async def version_of(db: Session) -> int:
@@ -60,7 +66,7 @@ async def facts(db: Session, place: str) -> dict[str, str]:
     await refuse_if_moved(db, place)
     steps, version = migrations(), await version_of(db)
     refuse_unfit(steps, version, place)
-    database, server, is_standby, size, oldest_s = await db.sole("facts")
+    database, server, is_standby, size, oldest_s, *settings = await db.sole("facts")
     return {
         "store": "postgres",
         "place": place,
@@ -71,4 +77,6 @@ async def facts(db: Session, place: str) -> dict[str, str]:
         "standby": str(is_standby).lower(),
         "bytes": str(size),
         "oldest_transaction_s": f"{oldest_s:.0f}",
+        **dict(zip(_SETTINGS, map(str, settings), strict=True)),
+        "pooler": "alone" if db.is_pooled else "none",
     }

@@ -231,7 +231,10 @@ class PostgresLedger:
 
     async def check(self) -> dict[str, str]:
         """Return the database's facts; raise when it is not reached or not migrated."""
-        return await self._run(lambda db: schema.facts(db, self._address.place))
+        facts = await self._run(lambda db: schema.facts(db, self._address.place))
+        if facts["pooler"] == "alone" and self._address.direct:
+            facts["pooler"] = "with direct"
+        return facts
 
     async def close(self) -> None:
         if self._closed:
