@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import time
 
 import pytest
 
@@ -11,6 +13,7 @@ from outlast.broker.message import packed
 from outlast.core.errors import InvalidInputError
 from outlast.core.fold import fold, of_row
 from outlast.core.job import NewJob
+from outlast.core.limits import SECOND
 from outlast.core.status import Status
 from outlast.ledger import open_ledger
 from outlast.sdk.app import Outlast
@@ -173,8 +176,6 @@ class Place:
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def place(request, tmp_path, monkeypatch):
-    import os
-
     for name in [name for name in os.environ if name.startswith("OUTLAST_")]:
         monkeypatch.delenv(name)
     if request.param == "sqlite":
@@ -300,6 +301,22 @@ def test_a_job_that_hears_nothing_is_given_up_before_the_deadline(place, sandbox
     assert failed(answer) == ["m0"]
     assert row.status == Status.PROCESSING
     assert place.given_up() == [row.id]
+
+
+@pytest.mark.slow
+def test_a_long_invocation_keeps_its_lease(place, sandbox):
+    """The first heartbeat comes after ten seconds; without it the job would be rescued alive."""
+    job = place.submit("endless")
+    one = sandbox()
+    one.begin(event_of(ticket(job)), 20_000)
+    place.until_traced("attempt")
+    (before,) = place.workers()
+    end = time.monotonic() + 14
+
+    while (after := place.workers()[0].lease_until) == before.lease_until:
+        assert time.monotonic() < end
+
+    assert after - before.lease_until > 8 * SECOND
 
 
 @pytest.mark.slow

@@ -237,6 +237,19 @@ def test_nothing_runs_as_root_or_writes_where_its_program_is(plan):
         )
 
 
+def test_only_a_dead_node_is_replaced_and_never_one_whose_ledger_is_away(plan):
+    for pod in pods(plan).values():
+        (container,) = pod["containers"]
+        assert container["livenessProbe"]["httpGet"]["path"] == "/livez"
+        assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
+    for task in ecs(plan, "task").values():
+        assert task["containerDefinitions"][1]["healthCheck"]["command"][-1] == "livez"
+
+
+def test_no_variable_of_the_platform_is_taken_for_a_setting(plan):
+    assert {pod["enableServiceLinks"] for pod in pods(plan).values()} == {False}
+
+
 def test_disruptions_take_one_node_of_a_kind_at_a_time(plan):
     budgets = of_kind(plan, "PodDisruptionBudget")
 

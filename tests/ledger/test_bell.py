@@ -1,8 +1,13 @@
 """Wake-ups between tasks and ledgers."""
 
 import asyncio
+import tempfile
 
+import pytest
 from ledger_fixtures import job
+
+from outlast.core.errors import UnavailableError
+from outlast.ledger import open_ledger
 
 
 async def test_one_listener_never_swallows_another_s_ring(ledger):
@@ -27,3 +32,15 @@ async def test_one_listener_never_swallows_another_s_ring(ledger):
         await caught_up()
         await ledger.docs("worker")
         go.set()  # neither waited when it rang; both hear it all the same
+
+
+async def test_a_folder_too_deep_for_sockets_is_told_with_what_to_do(tmp_path, monkeypatch):
+    deep = tmp_path / ("x" * 60)
+    deep.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(deep))
+    ledger = open_ledger(f"sqlite:///{tmp_path}/outlast.db")
+
+    with pytest.raises(UnavailableError, match="TMPDIR"):
+        await ledger.bell.wait(0)
+
+    await ledger.close()

@@ -87,8 +87,9 @@ def _containers(plan: Plan, part: Part) -> Iterator[Doc]:
         "command": list(part.command),
         "dependsOn": [{"containerName": "migrate", "condition": "SUCCESS"}],
         "stopTimeout": plan.stop_s,
+        # ECS replaces what is unhealthy, which brings no ledger back: so this asks for life alone.
         "healthCheck": {
-            "command": ["CMD", "python", "-m", "outlast.cli.probe", "readyz"],
+            "command": ["CMD", "python", "-m", "outlast.cli.probe", "livez"],
             "interval": 15,
             "timeout": 5,
             "retries": 4,

@@ -38,6 +38,8 @@ def _deployment(plan: Plan, part: Part) -> Doc:
     pod: Doc = {
         "serviceAccountName": plan.name,
         "automountServiceAccountToken": False,
+        # Variables that are named after services could be taken for settings of ours.
+        "enableServiceLinks": False,
         "terminationGracePeriodSeconds": plan.stop_s,
         "securityContext": {
             "runAsNonRoot": True,

@@ -86,7 +86,15 @@ class SocketBell:
         self._at = self._folder / f"{self._name()}.bell"
         self._in = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._in.settimeout(0)
-        self._in.bind(str(self._at))
+        try:
+            self._in.bind(str(self._at))
+        except OSError as error:
+            self._in.close()
+            at, self._in, self._at = self._at, None, None
+            raise UnavailableError(
+                f"can't listen at {at}: {error.strerror or error}",
+                hint="set TMPDIR to a shorter path that this user may write to",
+            ) from error
         self._next = asyncio.Event()
         self._rings += 1  # what was rung before the socket was there
         loop.add_reader(self._in.fileno(), self._hear)
