@@ -16,6 +16,7 @@ from outlast.core.limits import BROKER_SWEEP_US, SECOND
 from outlast.core.status import Status
 from outlast.sdk.app import Outlast
 from outlast.system import new_id
+from outlast.testing.rabbitmq import private_rabbitmq
 from outlast.testing.redis import private_redis
 from tests.broker.sqs_house import VISIBILITY_S
 from tests.worker.rig import fleets, until
@@ -176,3 +177,37 @@ async def test_a_job_outlasts_every_visibility_timeout(tmp_path, start, sqs):
         await handle.result(timeout=20)
 
         assert await starts_of(app, [handle.id]) == {handle.id: 1}
+
+
+LOOKS_OFTEN = "application:set_env(rabbit, channel_tick_interval, 500)."  # once a minute otherwise
+
+
+@pytest.mark.fault("F25")
+async def test_a_job_outlasts_rabbitmq_s_patience_with_acknowledgements(tmp_path, start):
+    with private_rabbitmq({"consumer_timeout": "2000"}) as server:
+        server.control("eval", LOOKS_OFTEN)
+        await assert_takes_back(server.url)
+        start(processes=2, extra=["--broker", server.url])
+        clock = asyncio.get_running_loop()
+        async with app_on(tmp_path, server.url) as app:
+            handle = await app.stepped.submit(folder=str(tmp_path), steps=1)
+            await until(app.ledger, lambda: begun(app, handle.id, 1))
+            over = clock.time() + 6
+            while clock.time() < over:
+                await waits_of(app, 1)
+            (tmp_path / "go").touch()
+            await handle.result(timeout=20)
+
+            assert await starts_of(app, [handle.id]) == {handle.id: 1}
+
+
+async def assert_takes_back(url):
+    """See that this server takes from who does not acknowledge: or the test would prove nothing."""
+    holder, other = open_broker(url), open_broker(url)
+    await holder.publish([Ticket("held", "1")])
+    assert await holder.receive(["held"], 1, 10)
+    async with asyncio.timeout(30):
+        while not (got := await other.receive(["held"], 1, 1.0)):
+            pass
+    await other.ack(got)
+    await asyncio.gather(holder.close(), other.close())
