@@ -17,7 +17,7 @@ from outlast.core.limits import (
     SECOND,
     TRACEBACK_CHARS_MAX,
 )
-from outlast.core.prefetch import AHEAD_US, DEPTH_MAX, ServiceTime
+from outlast.core.prefetch import AHEAD_US, DEPTH_MAX, PATIENCE_US, ServiceTime
 
 INSTANTS = st.integers(0, 250_000_000_000_000_000)  # to the year 9892
 DICE = st.integers(0, 2**62 - 1)
@@ -152,3 +152,16 @@ def test_one_slow_job_after_many_fast_ones_stops_the_looking_ahead():
     service.observe(10 * SECOND)
 
     assert service.depth(16) == 0
+
+
+@given(st.integers(0, 5_000), st.integers(1, 1_000))
+def test_no_more_is_held_than_was_started_in_time_until_many_more_have_ended(started, slots):
+    service = ServiceTime(mean_us=20.0)
+
+    service.late(started)
+    after = service.depth(slots)
+    for _ in range(51 * DEPTH_MAX):
+        service.observe(20.0)
+
+    assert after <= started * AHEAD_US / PATIENCE_US
+    assert service.depth(slots) == ServiceTime(mean_us=20.0).depth(slots)

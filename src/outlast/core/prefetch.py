@@ -12,6 +12,7 @@ AHEAD_US: Final = 30 * MILLISECOND
 PATIENCE_US: Final = 45 * MILLISECOND
 DEPTH_MAX: Final = 400
 _WEIGHT: Final = 0.1
+_TRUST: Final = 0.02  # for each job that ends, so much more may be ahead again
 
 
 @dataclass(slots=True)
@@ -19,17 +20,28 @@ class ServiceTime:
     """A moving average of how long jobs take, in microseconds; None until one has ended."""
 
     mean_us: float | None = None
+    # Jobs that keep the processor busy don't run beside each other, however short each is.
+    ahead_max: float = DEPTH_MAX
 
     def observe(self, us: float) -> None:
         """Take one more job into account."""
+        self.ahead_max = min(DEPTH_MAX, self.ahead_max + _TRUST)
         if self.mean_us is None or us > 50 * self.mean_us:
             self.mean_us = us  # a far slower kind of job has come: believe it at once
         else:
             self.mean_us += _WEIGHT * (us - self.mean_us)
 
-    def wait(self, us: float) -> None:
-        """Take into account that jobs in hand have gone on for so long and none has ended."""
-        self.mean_us = max(us, self.mean_us or 0.0)
+    def late(self, started: int) -> None:
+        """Take into account that others still waited when so many had started in PATIENCE_US.
+
+        >>> fast = ServiceTime(mean_us=20.0)
+        >>> fast.late(started=150)
+        >>> fast.depth(slots=10)
+        100
+        """
+        self.ahead_max = min(DEPTH_MAX, started * AHEAD_US / PATIENCE_US)
+        if started == 0:
+            self.mean_us = max(PATIENCE_US, self.mean_us or 0.0)
 
     def depth(self, slots: int) -> int:
         """Return how many jobs to hold beyond the running ones.
@@ -37,9 +49,6 @@ class ServiceTime:
         >>> ServiceTime(mean_us=20.0).depth(slots=10), ServiceTime(mean_us=1e6).depth(slots=10)
         (400, 0)
         """
-        if self.mean_us is None:
+        if self.mean_us is None or self.mean_us >= AHEAD_US:
             return 0
-        return min(
-            DEPTH_MAX,
-            int(slots * AHEAD_US / max(self.mean_us, 1.0)) if self.mean_us < AHEAD_US else 0,
-        )
+        return int(min(self.ahead_max, slots * AHEAD_US / max(self.mean_us, 1.0)))

@@ -8,12 +8,13 @@ from outlast.core.instant import to_rfc3339
 from outlast.core.job import Filter, Page
 from outlast.core.limits import HEARTBEAT_US, LEASE_US, MILLISECOND, SECOND, SWEEP_US
 from outlast.core.ports import Clock, Entropy
+from outlast.core.rest import rest_us
 from outlast.ledger.protocol import Ledger
 from outlast.upkeep.tick import Ticker
 
 _BATCH = 500
 _NEVER = 1  # an instant at which no lease is over but those that were given up
-_COALESCE_S = 0.02
+_COALESCE_US = 20 * MILLISECOND
 
 
 class Upkeep:
@@ -31,12 +32,14 @@ class Upkeep:
     async def run(self) -> None:
         """Tick when the bell rings, when the next job is due, and at every sweep."""
         while True:
+            start = self._clock.elapsed_us()
             try:
                 pause = await self.tick()
             except UnavailableError:
                 pause = SWEEP_US / SECOND
+            took = self._clock.elapsed_us() - start
             await self._ledger.bell.wait(max(pause, 0.001))
-            await asyncio.sleep(_COALESCE_S)
+            await asyncio.sleep(rest_us(took, _COALESCE_US) / SECOND)
 
     def present(self) -> None:
         """Take note that the ledger is there: whoever lets time pass by leaps must say so."""

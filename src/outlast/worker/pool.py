@@ -9,9 +9,10 @@ from outlast.blobs.box import Blobs
 from outlast.core import transition
 from outlast.core.errors import MovedError, UnavailableError
 from outlast.core.job import Filter, Lease, Leases, Page, Transition, Want, lease_of
-from outlast.core.limits import PAGE_MAX, SECOND, SWEEP_US
+from outlast.core.limits import MILLISECOND, PAGE_MAX, SECOND, SWEEP_US
 from outlast.core.ports import Clock, Entropy
 from outlast.core.prefetch import PATIENCE_US, ServiceTime
+from outlast.core.rest import rest_us
 from outlast.ledger.protocol import Ledger
 from outlast.worker.attempt import attempt, stopped
 from outlast.worker.config import PoolConfig
@@ -20,7 +21,7 @@ from outlast.worker.held import Held
 from outlast.worker.intake import Doorbell, Intake
 
 _SWEEP_S = SWEEP_US / SECOND
-_CANCEL_COALESCE_S = 0.05
+_CANCEL_COALESCE_US = 50 * MILLISECOND
 _COMMIT_MAX = 500
 _RULES_SWEEP_S = 5.0
 _RULES_COALESCE_S = 0.25
@@ -53,6 +54,7 @@ class Pool:
         self._buffer: deque[Lease] = deque()
         self._outbox: deque[tuple[Transition, Lease]] = deque()
         self._service = ServiceTime()
+        self._started = 0
         self._draining = asyncio.Event()
         self._worn = asyncio.Event()  # something that can't be stopped goes on in this process
         self._room = asyncio.Event()
@@ -178,13 +180,14 @@ class Pool:
             runnable = self._tasks.of(lease.task, rules)
             held = Held(effects, runnable, self._clock, self._give_up, longest)
             self._running[lease.id] = held
+            self._started += 1
             held.start(asyncio.create_task(self._run_one(held)))
 
     def _be_patient_with(self, leases: Leases) -> None:
         if self._buffer and self._loop is not None:
-            self._loop.call_later(PATIENCE_US / SECOND, self._give_back_late, leases)
+            self._loop.call_later(PATIENCE_US / SECOND, self._give_back_late, leases, self._started)
 
-    def _give_back_late(self, leases: Leases) -> None:
+    def _give_back_late(self, leases: Leases, started: int) -> None:
         """Give back what of a claim was not started in time: others may have room, or the turn."""
         late = {lease.id for lease in leases}
         found = False
@@ -193,7 +196,7 @@ class Pool:
             self._outbox.append((transition.released(lease), lease))
             found = True
         if found:
-            self._service.wait(PATIENCE_US)
+            self._service.late(self._started - started)
             self._news.set()
             self._room.set()
 
@@ -278,16 +281,20 @@ class Pool:
 
     async def _cancel_loop(self) -> None:
         """Stop the jobs that were asked to: the bell says so soon, a sweep says so surely."""
+        took = 0
         while True:
             await self._ledger.bell.wait(_SWEEP_S)
-            await asyncio.sleep(_CANCEL_COALESCE_S)
+            await asyncio.sleep(rest_us(took, _CANCEL_COALESCE_US) / SECOND)
+            took = 0
             if not self._running:
                 continue
             where = Filter(holder=self._config.holder, cancel_requested=True)
+            start = self._clock.elapsed_us()
             try:
                 asked = await self._ledger.find(where, Page(limit=PAGE_MAX))
             except UnavailableError:
                 continue
+            took = self._clock.elapsed_us() - start
             for job in asked:
                 held = self._running.get(job.id)
                 if held is not None:
