@@ -41,10 +41,13 @@ class KafkaServer(Server):
 
     name = "Kafka"
 
-    def __init__(self, folder: Path, *, options: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, folder: Path, *, options: tuple[str, ...] = (), advertised_port: int | None = None
+    ) -> None:
         self._program = program()
         super().__init__(folder)
         self._options = options
+        self._advertised_port = advertised_port or self.port  # of a proxy before it
 
     @property
     def address(self) -> str:
@@ -58,8 +61,8 @@ class KafkaServer(Server):
 
     def start(self) -> Self:
         """Start it, and wait until it takes connections."""
-        here = f"tcp://{self.address}"
-        place = ("--listener-url", here, "--advertised-listener-url", here)
+        told = f"tcp://127.0.0.1:{self._advertised_port}"
+        place = ("--listener-url", f"tcp://{self.address}", "--advertised-listener-url", told)
         storage = ("--storage-engine", "memory://tansu/")
         return self._launch([self._program, "broker", "--silent", *place, *storage, *self._options])
 
@@ -72,11 +75,11 @@ class KafkaServer(Server):
 
 
 @contextmanager
-def private_kafka(*options: str) -> Iterator[KafkaServer]:
+def private_kafka(*options: str, advertised_port: int | None = None) -> Iterator[KafkaServer]:
     """Give a server that runs, with further options of its program; remove it afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="outlast-kafka-"))
     try:
-        with KafkaServer(folder, options=options) as server:
+        with KafkaServer(folder, options=options, advertised_port=advertised_port) as server:
             yield server
     finally:
         shutil.rmtree(folder, ignore_errors=True)
