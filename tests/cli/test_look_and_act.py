@@ -167,16 +167,25 @@ def test_a_queue_is_paused_drained_and_resumed(said, put):
     assert states == [[(True, False)], [(True, True)], [(False, False)]]
 
 
-def test_a_queue_that_nobody_knows_is_told_with_those_that_are_there(run, target, put):
+def test_a_queue_that_nobody_knows_is_refused_with_those_that_are_there(run, target, url, put):
     put(queue="slow")
 
     unknown = run("queues", "pause", "slwo", *target)
+    left = using(url, lambda ledger: ledger.docs("queue"))
     known = run("queues", "pause", "slow", *target)
+    new = run("queues", "pause", "slwo", "--new", *target)
 
-    assert (unknown.exit_code, known.exit_code) == (0, 0)
+    assert (unknown.exit_code, known.exit_code, new.exit_code) == (4, 0, 0)
     assert "no job, worker or setting names a queue slwo; known:" in unknown.stderr
     assert "slow" in unknown.stderr.partition("known:")[2]
-    assert known.stderr == ""
+    assert "--new" in unknown.stderr
+    assert left == []
+
+
+def test_a_queue_whose_jobs_have_all_ended_is_known(run, url, put):
+    put("completed", queue="nightly")
+
+    assert run("queues", "pause", "nightly", "--ledger", url).exit_code == 0
 
 
 def test_a_queue_that_only_a_worker_knows_is_known(run, url):
@@ -217,7 +226,9 @@ def test_a_queue_s_settings_are_changed_and_taken_away_at_run_time(said, put):
 
 
 def test_wrong_settings_of_a_queue_are_all_told_and_none_is_kept(said, target):
-    (told,) = said("queues", "set", "new", "max_depth=-1", "colour=green", "rate_limit=5/s", code=2)
+    (told,) = said(
+        "queues", "set", "new", "--new", "max_depth=-1", "colour=green", "rate_limit=5/s", code=2
+    )
 
     assert {error["path"] for error in told["errors"]} == {"max_depth", "colour"}
     assert not [q for q in said("queues")[0]["queues"] if q["rate_limit"]]

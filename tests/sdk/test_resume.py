@@ -142,6 +142,22 @@ async def test_two_loops_and_a_value_are_kept_apart(app):
     assert seen == [("first", 0), ("first", 1), ("first", 2)] + [("second", n) for n in range(3)]
 
 
+@pytest.mark.parametrize("value", [float("nan"), [1, -float("inf")], {"x": object()}])
+async def test_what_json_has_not_is_not_remembered_and_takes_nothing_away(app, value):
+    @app.task
+    async def odd(job: Job) -> list[str]:
+        await job.remember("page", "NaN is a fine text")
+        with pytest.raises(InvalidInputError, match="value to remember as page") as told:
+            await job.remember("page", value)
+        return [await job.recall("page"), str(told.value)]
+
+    handle = await odd.submit()
+    async with running(app):
+        kept, told = await handle.result(DEADLINE_S)
+    assert kept == "NaN is a fine text"
+    assert "JSON" in told
+
+
 async def test_a_loop_over_fewer_items_than_were_done_is_drift(app):
     @app.task(backoff=AT_ONCE)
     async def shrinks(job: Job) -> None:

@@ -1,6 +1,5 @@
 """The commands about queues: how they stand, and what is said of them at run time."""
 
-import sys
 from typing import Any, Final
 
 import click
@@ -8,10 +7,11 @@ import click
 from outlast.cli.backend import TARGET, Backend, Doc, with_backend
 from outlast.cli.options import options
 from outlast.cli.output import shortened, show_json, show_table
-from outlast.core.errors import InvalidInputError
+from outlast.core.errors import InvalidInputError, NotFoundError
 from outlast.core.queue import QUEUE_SETTINGS
 
 _NAME = click.argument("name", metavar="QUEUE")
+_NEW = click.option("--new", is_flag=True, help="Also if no job, worker or setting names it yet.")
 _SHOWN: Final = tuple(name for name in QUEUE_SETTINGS if name not in {"paused", "draining"})
 _NAMES_CHARS: Final = 300
 
@@ -75,33 +75,39 @@ def _limits(queue: Doc) -> str:
 
 @queues.command()
 @_NAME
+@_NEW
 @with_backend
-async def pause(backend: Backend, name: str, as_json: bool) -> None:
+async def pause(backend: Backend, name: str, new: bool, as_json: bool) -> None:
     """Start no more jobs of a queue; running ones go on, and new ones are taken in."""
-    await _change(backend, name, {"paused": True}, as_json=as_json)
+    await _change(backend, name, {"paused": True}, new=new, as_json=as_json)
 
 
 @queues.command()
 @_NAME
+@_NEW
 @with_backend
-async def drain(backend: Backend, name: str, as_json: bool) -> None:
+async def drain(backend: Backend, name: str, new: bool, as_json: bool) -> None:
     """Take no new jobs into a queue; the ones that are there are done."""
-    await _change(backend, name, {"draining": True}, as_json=as_json)
+    await _change(backend, name, {"draining": True}, new=new, as_json=as_json)
 
 
 @queues.command()
 @_NAME
+@_NEW
 @with_backend
-async def resume(backend: Backend, name: str, as_json: bool) -> None:
+async def resume(backend: Backend, name: str, new: bool, as_json: bool) -> None:
     """Take in and start jobs of a queue again."""
-    await _change(backend, name, {"paused": False, "draining": False}, as_json=as_json)
+    await _change(backend, name, {"paused": False, "draining": False}, new=new, as_json=as_json)
 
 
 @queues.command(name="set")
 @_NAME
 @click.argument("settings", nargs=-1, required=True, metavar="NAME=VALUE…")
+@_NEW
 @with_backend
-async def set_(backend: Backend, name: str, settings: tuple[str, ...], as_json: bool) -> None:
+async def set_(
+    backend: Backend, name: str, settings: tuple[str, ...], new: bool, as_json: bool
+) -> None:
     r"""Change settings of a queue at run time, over those in outlast.yaml; none takes one away.
 
     \b
@@ -114,7 +120,7 @@ async def set_(backend: Backend, name: str, settings: tuple[str, ...], as_json: 
         if not equals:
             raise InvalidInputError(f"{setting!r:.80}: expected NAME=VALUE")
         changes[key.strip()] = _value(value.strip())
-    await _change(backend, name, changes, as_json=as_json)
+    await _change(backend, name, changes, new=new, as_json=as_json)
 
 
 def _value(text: str) -> Any:
@@ -124,12 +130,21 @@ def _value(text: str) -> Any:
     return int(text) if text.lstrip("-").isdigit() else text
 
 
-async def _change(backend: Backend, name: str, changes: Doc, *, as_json: bool) -> None:
-    known = [queue["name"] for queue in await backend.queues()]
+async def _change(backend: Backend, name: str, changes: Doc, *, new: bool, as_json: bool) -> None:
+    if not new:
+        await _must_be_known(backend, name)
     await backend.change_queue(name, changes)
     (queue,) = [queue for queue in await backend.queues() if queue["name"] == name]
     show_json(queue) if as_json else print(f"{name}: {_state(queue)} {_limits(queue)}".rstrip())
-    if name not in known:
-        # Said and not refused: a queue needs no settings, and its first job may be still to come.
-        others = f"known: {shortened(known, _NAMES_CHARS)}" if known else "there is none yet"
-        print(f"outlast: no job, worker or setting names a queue {name}; {others}", file=sys.stderr)
+
+
+async def _must_be_known(backend: Backend, name: str) -> None:
+    """Refuse a name that is nobody's: mistyped, it would change nothing, and stay for ever."""
+    known = [queue["name"] for queue in await backend.queues()]
+    if name in known or (await backend.jobs({"queue": name}, 1, None))[0]:
+        return
+    others = f"known: {shortened(known, _NAMES_CHARS)}" if known else "there is none yet"
+    raise NotFoundError(
+        f"no job, worker or setting names a queue {name:.80}; {others}",
+        hint="add --new if its first job is still to come",
+    )

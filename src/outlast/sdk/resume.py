@@ -4,11 +4,12 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Se
 from itertools import islice
 from typing import Any, Final, TypeVar
 
-from pydantic_core import from_json, to_json
+from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from outlast.core.effects import Effects
 from outlast.core.errors import DriftError, InvalidInputError, TooLargeError
 from outlast.core.limits import CURSOR_BYTES_MAX, NAME_CHARS_MAX
+from outlast.sdk.written import finite
 
 T = TypeVar("T")
 _NOTHING: Final = object()
@@ -34,7 +35,12 @@ class Cursor:
             raise InvalidInputError(f"cursor {name!r:.80}: expected 1–{NAME_CHARS_MAX} characters")
         await self.read(name)
         assert self._kept is not None  # noqa: S101 - read just now
-        text = to_json({**self._kept, name: value})
+        what = f"value to remember as {name.removeprefix('='):.80}"
+        try:
+            text = to_json({**self._kept, name: value})
+        except (PydanticSerializationError, UnicodeError) as error:
+            raise InvalidInputError(f"{what} can't be written as JSON: {error}") from error
+        finite(text.decode(), what)
         if len(text) > CURSOR_BYTES_MAX:
             raise TooLargeError(
                 f"cursor {name!r}: all that the job keeps has {len(text)} bytes, at most "
