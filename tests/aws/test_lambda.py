@@ -86,6 +86,9 @@ async def quick(n: int) -> int:
 handler = aws_handler(app)
 '''
 
+# Where the ledger makes no difference, one of them is enough.
+ON_SQLITE = pytest.mark.parametrize("place", ["sqlite"], indirect=True)
+
 
 def event_of(*bodies):
     return {
@@ -212,6 +215,7 @@ def test_a_job_longer_than_the_deadline_goes_on_in_the_next_invocation(place, sa
 
 
 @pytest.mark.slow
+@ON_SQLITE
 def test_a_loop_that_resumes_loses_no_item_to_the_deadline(place, sandbox):
     job = place.submit("loop", items=150)
     one = sandbox()
@@ -291,6 +295,7 @@ def test_of_a_batch_only_what_was_not_done_comes_again(place, sandbox):
 
 
 @pytest.mark.slow
+@ON_SQLITE
 def test_a_job_that_hears_nothing_is_given_up_before_the_deadline(place, sandbox):
     """A thread can't be stopped; its job goes on elsewhere, and the invocation ends in time."""
     job = place.submit("deaf")
@@ -304,6 +309,7 @@ def test_a_job_that_hears_nothing_is_given_up_before_the_deadline(place, sandbox
 
 
 @pytest.mark.slow
+@ON_SQLITE
 def test_a_long_invocation_keeps_its_lease(place, sandbox):
     """The first heartbeat comes after ten seconds; without it the job would be rescued alive."""
     job = place.submit("endless")
@@ -320,6 +326,7 @@ def test_a_long_invocation_keeps_its_lease(place, sandbox):
 
 
 @pytest.mark.slow
+@ON_SQLITE
 def test_without_the_end_behind_a_step_one_would_begin_twice(place, tmp_path):
     """What the law above is worth: the same function, whose jobs only hear of the stop itself."""
     job = place.submit("long", steps=30, seconds=0.4)
