@@ -84,6 +84,32 @@ async def test_a_job_of_a_killed_worker_is_another_s_by_a_ticket(tmp_path, start
     assert (events["started"] - events["heartbeat-lost"]) / SECOND < SOON_S
 
 
+async def test_a_node_looks_at_once_for_what_it_rescued_though_its_broker_is_dead(tmp_path, start):
+    with private_redis() as server:
+        nodes = [start(processes=1, extra=["--broker", server.url]) for _ in range(2)]
+        async with app_on(tmp_path, server.url) as app:
+            handle = await app.stepped.submit(folder=str(tmp_path), steps=1)
+            await until(app.ledger, lambda: begun(app, handle.id, 1))
+            server.stop(signal.SIGKILL)
+            (row,) = await app.ledger.get([handle.id])
+            (doc,) = await app.ledger.docs("worker", row.holder)
+            worker = json.loads(doc.doc)["pid"]
+            (node,) = [one for one in nodes if one.pid == parent_of(worker)]
+            for victim in (node.pid, worker):
+                os.kill(victim, signal.SIGKILL)
+
+            await until(app.ledger, lambda: begun(app, handle.id, 2))
+            (tmp_path / "go").touch()
+            await handle.result(timeout=20)
+
+            events = {event.type: event.at for event in await app.ledger.history(handle.id)}
+    assert (events["started"] - events["heartbeat-lost"]) / SECOND < SOON_S
+
+
+def parent_of(pid):
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
 async def begun(app, job_id, attempt):
     (row,) = await app.ledger.get([job_id])
     return row.status is Status.PROCESSING and row.attempt == attempt

@@ -71,6 +71,18 @@ async def test_what_a_broker_loses_is_found_within_a_sweep(broker):
         assert AT_ONCE_S < await fleet.has_started("a") <= SWEEP_S + AT_ONCE_S
 
 
+@virtual
+async def test_who_is_nudged_looks_at_once_whatever_the_broker_says():
+    fleet = Fleet(lambda _url: Silent())
+    async with fleet.pool() as pool:
+        await fleet.is_idle()
+        await fleet.send.submit("a")
+
+        pool.look()
+
+        assert await fleet.has_started("a") < AT_ONCE_S
+
+
 @pytest.mark.parametrize("broker", [Gone, Silent])
 @virtual
 async def test_a_broker_that_is_away_holds_up_neither_submits_nor_the_end(broker):

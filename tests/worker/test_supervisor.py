@@ -5,7 +5,7 @@ import asyncio
 from outlast.core.limits import LEASE_US, MILLISECOND
 from outlast.ledger.memory import MemoryLedger
 from outlast.testing.sim.loop import VirtualLoop
-from outlast.worker.supervisor import Child, Supervisor
+from outlast.worker.supervisor import LOOK, Child, Supervisor
 
 
 class Counted(MemoryLedger):
@@ -116,6 +116,52 @@ def pauses_after(lives):
     loop.run_until_complete(keeper.run())
     loop.close()
     return [round(b - d, 3) for b, d in zip(born[1:], died, strict=True)]
+
+
+class Nudged(Mortal):
+    """One that notes what signals it gets."""
+
+    def __init__(self, seconds, got):
+        super().__init__(seconds)
+        self.send_signal = got.append
+
+
+def nudged():
+    """Let a supervisor nudge what it keeps: a worker, one that has nothing to do, and an API."""
+    loop, got = VirtualLoop(), {"worker": [], "unneeded": [], "api": []}
+    children = [
+        Child(["worker"], works=True), Child(["unneeded"], works=True),
+        Child(["api"], works=False),
+    ]  # fmt: skip
+
+    async def spawn(command, environment):
+        return Nudged(60, got[command[0]])
+
+    async def nothing(holder):
+        return None
+
+    keeper = Supervisor(
+        MemoryLedger(), children, mark="MARK", on_change=lambda _: None, after_death=nothing,
+        spawn=spawn,
+    )  # fmt: skip
+
+    async def nudge():
+        running = asyncio.create_task(keeper.run())
+        await asyncio.wait([running], timeout=1)
+        children[1].needed = False
+        keeper.nudge()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    loop.run_until_complete(nudge())
+    loop.close()
+    return got
+
+
+async def test_those_that_can_hold_leases_are_nudged_and_nobody_else():
+    got = await asyncio.to_thread(nudged)
+
+    assert got == {"worker": [LOOK], "unneeded": [], "api": []}
 
 
 async def test_who_dies_at_once_waits_longer_each_time_and_who_lived_starts_at_once():

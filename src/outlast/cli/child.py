@@ -35,7 +35,7 @@ from outlast.worker.executors import Executors
 from outlast.worker.intake import intake_of
 from outlast.worker.lifeline import die_with_parent
 from outlast.worker.pool import Pool
-from outlast.worker.supervisor import CANT_LOAD, NOTHING_TO_DO, SPEAKER
+from outlast.worker.supervisor import CANT_LOAD, LOOK, NOTHING_TO_DO, SPEAKER
 
 
 class Part(NamedTuple):
@@ -86,6 +86,7 @@ async def _work(app: Outlast, settings: Settings, holder: str, own: list[str], p
         intake=intake_of(app.ledger.bell, settings.routes, queues, ENTROPY),
     )
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, pool.drain)
+    asyncio.get_running_loop().add_signal_handler(LOOK, pool.look)
     try:
         await pool.run()
         await app.ledger.put("worker", holder, None)

@@ -26,7 +26,7 @@ from outlast.upkeep.loop import Upkeep
 from outlast.upkeep.relay import Relay
 from outlast.upkeep.stream import Stream
 from outlast.worker.fence import Halt
-from outlast.worker.supervisor import SPEAKER, Child, Supervisor
+from outlast.worker.supervisor import LOOK, SPEAKER, Child, Supervisor
 
 _RELOAD_EVERY_S = 0.5
 
@@ -73,7 +73,13 @@ async def _run(
     routes = settings.routes
     ledger = relayed(open_ledger(settings.ledger), routes)  # due and rescued jobs run again
     await ledger.migrate()
-    upkeep = Upkeep(ledger, clock=CLOCK, entropy=ENTROPY)
+
+    def nudge() -> None:
+        if routes.urls:  # without a broker, the bell tells them; a ticket may take its time
+            supervisor.nudge()
+
+    signal.signal(LOOK, signal.SIG_IGN)  # which children inherit, until they can be nudged
+    upkeep = Upkeep(ledger, clock=CLOCK, entropy=ENTROPY, on_rescue=nudge)
     watch = DeathWatch(_meeting_place(settings.ledger), new_id(), ledger)
     loops = [upkeep.run, watch.run, *_loops(ledger, settings)]
     watch.hold()

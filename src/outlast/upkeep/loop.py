@@ -1,6 +1,7 @@
 """The loop that keeps the promises, on every node and without a leader."""
 
 import asyncio
+from collections.abc import Callable
 
 from outlast.core import transition
 from outlast.core.errors import UnavailableError
@@ -20,10 +21,18 @@ _COALESCE_US = 20 * MILLISECOND
 class Upkeep:
     """What must happen at its time although nobody asks: due jobs run, dead workers' jobs too."""
 
-    def __init__(self, ledger: Ledger, *, clock: Clock, entropy: Entropy) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        *,
+        clock: Clock,
+        entropy: Entropy,
+        on_rescue: Callable[[], None] | None = None,  # jobs of the dead can run again
+    ) -> None:
         self._ledger = ledger
         self._clock = clock
         self._entropy = entropy
+        self._on_rescue = on_rescue
         self._offset_us = clock.now_us() - clock.elapsed_us()
         self._patient_until_us = 0
         self._seen_us = clock.elapsed_us()  # when the ledger was there last
@@ -113,6 +122,8 @@ class Upkeep:
             await self._cancel_refused([v.id for v in verdicts if v.cancel_requested], now)
             if len(leases) < _BATCH:
                 break
+        if taken and self._on_rescue is not None:
+            self._on_rescue()
         return taken
 
     async def _judged(self) -> int:

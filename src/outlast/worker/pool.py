@@ -114,6 +114,10 @@ class Pool:
             self._room.clear()
             await self._room.wait()
 
+    def look(self) -> None:
+        """Look at the ledger soon, whether or not something woke this pool."""
+        self._intake.look()
+
     async def _claim_loop(self) -> None:
         while True:
             in_hand = len(self._running) + len(self._buffer)

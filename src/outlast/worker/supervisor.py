@@ -20,6 +20,7 @@ _LIVED_S = 60.0  # a child that lived for so long is no part of a row of deaths
 BAD_USAGE: Final = 2  # exit code: starting again can't help, as long as the code stays as it is
 SPEAKER: Final = "OUTLAST_SPEAKER"  # the one of several children that says what is wrong has it
 CANT_LOAD: Final = 4  # exit code: the same, and the one that speaks says why
+LOOK: Final = signal.SIGUSR1
 NOTHING_TO_DO: Final = 3  # exit code: not needed, as long as the code stays as it is
 
 
@@ -143,6 +144,16 @@ class Supervisor:
             self._signal(signal.SIGKILL)
         self._stopping.set()
         self._signal(signal.SIGTERM)
+
+    def nudge(self) -> None:
+        """Let every worker look at the ledger: jobs came back, and no ticket may have said so.
+
+        Only for children that `LOOK` does not kill: it is ignored here, which they inherit.
+        """
+        for child in self._children:
+            if child.holds and child.process is not None and child.process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    child.process.send_signal(LOOK)
 
     def restart(self) -> None:
         """Ask every child to finish and start anew (its code changed)."""
