@@ -178,7 +178,7 @@ async def test_a_file_of_another_schema_is_told(sqlite_app, tmp_path):
         sqlite_app.task_of["add"].within(theirs).submit(a=1, b=2), UnavailableError
     )  # fmt: skip
 
-    assert "has schema 3" in said
+    assert "not migrated (schema 3)" in said
 
 
 async def test_a_connection_to_another_kind_of_ledger_is_told(app, sqlite_app, theirs, tmp_path):

@@ -15,7 +15,11 @@ from outlast.sdk.settings import Settings
 
 @click.group()
 def deploy() -> None:
-    """Write what a platform must be told to run an app."""
+    r"""Write what a platform must be told to run an app.
+
+    \b
+    outlast deploy render --target kubernetes --image registry.example.com/app:1
+    """
 
 
 @deploy.command("render")
