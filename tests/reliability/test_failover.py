@@ -1,7 +1,8 @@
 """PostgreSQL's primary dies for good under load, and its standby takes over: no hand but that."""
 
 import asyncio
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import faulty
@@ -15,6 +16,7 @@ from outlast.ledger.postgres import connection
 from outlast.system import CLOCK, new_id
 from outlast.testing.postgres import private_postgres
 from outlast.testing.standby import either, kill_whole, private_standby
+from tests.listening import listening
 from tests.postgres import PLAIN
 from tests.reliability.test_restarts import CLIENTS, Clients, goes_on, wrong
 from tests.worker.rig import fleets
@@ -113,6 +115,43 @@ async def test_of_several_servers_the_one_that_takes_writes_is_used():
 
         assert made.outcome == "created"
         assert facts["standby"] == "false"
+
+
+@asynccontextmanager
+async def behind_a_silent_server(url):
+    """A URL that names, before a database's server, one that takes calls and says nothing."""
+    over = asyncio.Event()
+
+    async def nothing(_reader, writer):
+        await over.wait()
+        writer.close()
+
+    async with listening(nothing) as port:
+        place = url.partition("@")[2].partition("/")[0]
+        yield url.replace(place, f"127.0.0.1:{port},{place}")
+        over.set()
+
+
+async def test_a_server_that_says_nothing_keeps_nobody_from_the_next(migrated, monkeypatch):
+    monkeypatch.setattr(connection, "CONNECT_OF_SEVERAL_S", 0.3)
+    async with behind_a_silent_server(migrated) as url:
+        ledger = open_ledger(url)
+
+        (made,) = await ledger.insert([NewJob(id=new_id(), task="t")])
+        await ledger.close()
+
+        assert made.outcome == "created"
+
+
+async def test_servers_that_share_one_bound_as_the_driver_has_it_are_caught(migrated, monkeypatch):
+    monkeypatch.setattr(connection, "CONNECT_S", 0.3)
+    async with behind_a_silent_server(migrated) as url:
+        ledger = open_ledger(url)
+        ledger._address = replace(ledger._address, dsns=(url,))
+
+        with pytest.raises(UnavailableError, match="in time"):
+            await ledger.insert([NewJob(id=new_id(), task="t")])
+        await ledger.close()
 
 
 async def test_without_a_primary_the_error_says_so_and_a_promotion_is_noticed():
