@@ -17,6 +17,9 @@ class StandsStill:
     def __init__(self, topic):
         self._topic = topic
 
+    async def open(self):
+        await self._topic.open()
+
     async def publish(self, messages, within_s):
         await self._topic.publish(messages, within_s)
         print(len(messages), flush=True)

@@ -28,6 +28,9 @@ class Log:
         self.messages = []
         self.is_away = False
 
+    async def open(self):
+        pass
+
     async def publish(self, messages, within_s):
         if self.is_away:
             raise UnavailableError("the log is away")
@@ -110,7 +113,7 @@ class Place:
 
     def stream(self, ledger, options="from=beginning", **more):
         plan = self.plan(options)
-        return stream_of(ledger, open_topic(plan), plan, **more)
+        return stream_of(ledger, open_topic(plan), plan, **{"ttl_us": 3 * SECOND, **more})
 
     async def read(self, ids, group=None):
         """Read from the beginning until these have come, as a new group; return all that came."""

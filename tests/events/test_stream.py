@@ -8,7 +8,10 @@ import pytest
 from outlast.core import transition
 from outlast.core.errors import UnavailableError
 from outlast.core.job import NewJob, Want
+from outlast.ledger import open_ledger
 from outlast.ledger.memory import MemoryLedger
+from outlast.ledger.within import connected
+from outlast.system import new_id
 from outlast.testing.kafka import KafkaServer
 from outlast.upkeep.stream import DeposedError, Stream, last_position
 from tests.events.rig import (
@@ -281,3 +284,32 @@ async def test_what_came_out_of_order_would_be_seen(shelf, clock):
     ids = await live(shelf, jobs=2)
 
     assert by_job(firsts(reversed(await told_by(shelf)))) == {id_: [3, 2, 1] for id_ in ids}
+
+
+async def test_what_commits_late_is_published_too(migrated, place):
+    """On PostgreSQL transactions may end in another order than that of their events."""
+    import asyncpg
+
+    ledger = open_ledger(migrated)
+    older, younger = await asyncpg.connect(migrated), await asyncpg.connect(migrated)
+    insert_within = await ledger.within()
+    jobs = [NewJob(id=new_id(), task="t") for _ in range(2)]
+    async with running(place.stream(ledger)):
+        for one in (older, younger):
+            await one.execute("BEGIN")
+            await one.execute("SELECT pg_current_xact_id()")
+        await insert_within(connected(younger), jobs[:1])
+        await insert_within(connected(older), jobs[1:])
+        await older.execute("COMMIT")
+        beside = await live(ledger, jobs=3)
+        assert await told_by(ledger) == []  # what may still come before it is waited for
+        await younger.execute("COMMIT")
+        everything = await told_by(ledger)
+
+        came = await place.read(everything)
+
+    jobs_told = by_job(event.get_id() for event in came)
+    assert jobs_told.keys() == {job.id for job in jobs} | set(beside)
+    await older.close()
+    await younger.close()
+    await ledger.close()

@@ -14,6 +14,7 @@ from outlast.broker.topic import Message, StreamPlan
 from outlast.core.errors import UnavailableError
 
 _HEADERS: Final = [("content-type", b"application/cloudevents+json; charset=UTF-8")]
+_OPEN_S: Final = 10.0
 _BATCH_BYTES: Final = 512 * 1024  # a broker takes a million unless it is told otherwise
 
 
@@ -25,20 +26,42 @@ class KafkaTopic:
         self._line = KafkaLine(plan.address)
         self._is_idempotent = plan.address.flag("idempotent", default=True)
         self._producer: AIOKafkaProducer | None = None
-        self._in_doubt = False  # whether the producer may still have something on its way
         # Where the clients of every language put a key, so that others can lie beside it.
         self._place = DefaultPartitioner()
 
+    async def open(self) -> None:
+        if self._producer is not None:
+            return
+        await self._line.ensure([self._name], again=True)
+        producer = AIOKafkaProducer(
+            acks="all",
+            enable_idempotence=self._is_idempotent,
+            max_batch_size=_BATCH_BYTES,
+            **self._line.settings,
+        )
+        try:
+            async with asyncio.timeout(_OPEN_S):
+                await producer.start()
+            self._producer = producer
+        except (KafkaError, OSError, TimeoutError) as error:
+            raise await self._line.told("Produce", error) from error
+        finally:
+            if self._producer is None:
+                await put_away(producer)
+
     async def publish(self, messages: Sequence[Message], within_s: float) -> None:
+        producer = self._producer
+        if producer is None:
+            raise UnavailableError(f"the topic {self._name} is not open")
+        self._producer = None  # until it is known that nothing is on its way any more
         try:
             async with asyncio.timeout(within_s):
-                await self._send(await self._opened(), messages)
+                await self._send(producer, messages)
+            self._producer = producer
         except (KafkaError, OSError, TimeoutError) as error:
             raise await self._line.told(f"Produce to {self._name}", error) from error
         finally:
-            if self._producer is not None and self._in_doubt:
-                # What this producer still has on its way must end before another one begins.
-                producer, self._producer = self._producer, None
+            if self._producer is None:
                 await put_away(producer)
 
     async def _send(self, producer: AIOKafkaProducer, messages: Sequence[Message]) -> None:
@@ -47,7 +70,6 @@ class KafkaTopic:
         So nothing is written after something that was not: what failed, and all behind it, comes
         again.
         """
-        self._in_doubt = True
         partitions = sorted(await producer.partitions_for(self._name))
         waiting: dict[int, deque[Message]] = {}
         for message in messages:
@@ -66,29 +88,11 @@ class KafkaTopic:
                 sent.append(await producer.send_batch(batch, self._name, partition=partition))
             await asyncio.gather(*sent)
             waiting = {partition: line for partition, line in waiting.items() if line}
-        self._in_doubt = False
 
     def _fits(self, batch: object, message: Message) -> bool:
         append = batch.append  # type: ignore[attr-defined]
         added = append(timestamp=None, key=message.key, value=message.value, headers=_HEADERS)
         return added is not None
-
-    async def _opened(self) -> AIOKafkaProducer:
-        if self._producer is None:
-            await self._line.ensure([self._name], again=True)
-            producer = AIOKafkaProducer(
-                acks="all",
-                enable_idempotence=self._is_idempotent,
-                max_batch_size=_BATCH_BYTES,
-                **self._line.settings,
-            )
-            try:
-                await producer.start()
-            except BaseException:
-                await put_away(producer)
-                raise
-            self._producer = producer
-        return self._producer
 
     async def facts(self) -> Mapping[str, str]:
         return (await self._line.facts([self._name])).get(self._name, {})

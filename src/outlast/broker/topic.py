@@ -27,10 +27,14 @@ class Message(NamedTuple):
 class Topic(Protocol):
     """A log that several groups of readers follow, each at its own pace."""
 
+    async def open(self) -> None:
+        """Connect, and make the topic where that is wanted; raise UnavailableError."""
+        ...
+
     async def publish(self, messages: Sequence[Message], within_s: float) -> None:
         """Return once all are kept for good, those of one key in order; else raise.
 
-        Raises UnavailableError, after which some may be there. Then the same come again.
+        Raises UnavailableError, after which some may be there: open it, and send the same again.
         """
         ...
 

@@ -167,6 +167,8 @@ class Stream:
             raise DeposedError(f"events: it is not our turn to publish {self._plan.name}")
         events = await self._ledger.history(None, after=cursor.position, limit=_PAGE)
         messages = await self._messages(cursor, events)
+        if messages:
+            await self._topic.open()
         if self._clock.elapsed_us() - self._held_since > self._ttl_us // 3:
             await self._write(cursor)
         if messages:
