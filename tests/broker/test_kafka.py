@@ -235,6 +235,41 @@ async def test_who_takes_nothing_for_long_leaves_its_partitions_to_others(kafka)
         assert got == {0, 1}
 
 
+async def shares(house, within_s=3 * SOON_S):
+    """Let three members of a long session take tickets until each has had one."""
+    queue, takers = new_id(), set()
+    async with opened(house.url) as giver, asyncio.timeout(within_s):
+
+        async def take(number):
+            async with opened(house.url) as broker:
+                while len(takers) < 3:
+                    got = await broker.receive([queue], 1, 0.5)
+                    takers.update([number] if got else [])
+                    await broker.ack(got)
+
+        members = [asyncio.create_task(take(number)) for number in range(3)]
+        try:
+            while len(takers) < 3:
+                await giver.publish([Ticket(queue, str(n)) for n in range(8)])
+                await pause()
+            await asyncio.gather(*members)
+        finally:
+            for member in members:
+                member.cancel()
+            await asyncio.gather(*members, return_exceptions=True)
+
+
+async def test_members_of_a_long_session_share_the_tickets(kafka):
+    await shares(KafkaHouse(kafka, options="&session=8"))
+
+
+async def test_members_that_give_up_before_all_have_joined_are_caught(kafka, monkeypatch):
+    monkeypatch.setattr("outlast.broker.kafka_member.ANSWER_S", -6.0)  # two seconds for a join
+
+    with pytest.raises(TimeoutError):
+        await shares(KafkaHouse(kafka, options="&session=8"), 14.0)
+
+
 class CommitsWhatIsInHand(Member):
     async def settle(self, receipts):
         upto = {receipt.place: self._next[receipt.place] for receipt in receipts}

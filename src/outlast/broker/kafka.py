@@ -22,6 +22,7 @@ _NAME_CHARS: Final = 249
 _DOUBT_S: Final = 1.0  # then it is asked whether the topic is still there
 _SLICE_S: Final = 0.25  # then it is asked which partitions are ours
 _VERIFY_S: Final = 2.0
+_REBALANCE_MS: Final = 5_000  # who does not join again until then is left out
 _BATCH_BYTES: Final = 16_384
 _HOUR_MS: Final = 3_600_000
 
@@ -35,10 +36,10 @@ class KafkaBroker:
         if not _PREFIX.fullmatch(self._prefix):
             raise refused("kafka:// expects a prefix of 1 to 80 letters, digits and hyphens")
         self._line = KafkaLine(address)
-        session_ms = 1_000 * address.number("session", 10, 1, 1_800)
+        session_ms = 1_000 * address.number("session", 10, 1, 60)
         timing = {
             "session_timeout_ms": session_ms,
-            "rebalance_timeout_ms": session_ms,
+            "rebalance_timeout_ms": min(session_ms, _REBALANCE_MS),
             "max_poll_interval_ms": 1_000 * address.number("max_poll", 300, 1, 86_400),
             "fetch_max_wait_ms": address.number("fetch_wait", 500, 1, 10_000),
         }

@@ -15,7 +15,7 @@ from aiokafka.errors import (
 )
 from aiokafka.structs import TopicPartition
 
-from outlast.broker.kafka_line import ERRORS, KafkaLine, put_away
+from outlast.broker.kafka_line import ANSWER_S, ERRORS, KafkaLine, put_away
 from outlast.core.errors import UnavailableError
 
 _SETTLE_S: Final = 2.0
@@ -74,13 +74,16 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]
         self._consumer.subscribe(topics=sorted(self._asked), listener=self)
 
     async def _opened(self) -> AIOKafkaConsumer:
+        # To join is answered when all others have joined, or are given up: who does not wait for
+        # that joins again and again, and so do the others.
+        patience_ms = self._timing["session_timeout_ms"] + int(ANSWER_S * 1_000)
         consumer = AIOKafkaConsumer(
             group_id=self._group,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             heartbeat_interval_ms=_BEAT_MS,
             **self._timing,
-            **self._line.settings,
+            **self._line.settings | {"request_timeout_ms": patience_ms},
         )
         try:
             await consumer.start()
