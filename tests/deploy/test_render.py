@@ -265,6 +265,7 @@ def test_no_url_and_no_password_is_ever_written(target, tmp_path):
         ledger=url,
         blobs=f"s3://key:{SECRET}@bucket",
         broker=f"redis://:{SECRET}@cache",
+        events=f"kafka://ann:{SECRET}@kafka/jobs",
         deploy=said,
     )
 
@@ -273,7 +274,8 @@ def test_no_url_and_no_password_is_ever_written(target, tmp_path):
     assert SECRET not in text
     assert "db.example" not in text
     if target in {"kubernetes", "ecs"}:
-        assert all(name in text for name in ("OUTLAST_LEDGER", "OUTLAST_BLOBS", "OUTLAST_BROKER"))
+        names = [f"OUTLAST_{place}" for place in ("LEDGER", "BLOBS", "BROKER", "EVENTS")]
+        assert all(name in text for name in names)
     else:
         assert "outlast.env" in text
 

@@ -181,6 +181,7 @@ async def test_the_doctor_says_whether_the_stream_is_there_and_how_far_behind(le
         ("kafka://ann:s3cr3t@k:9092/jobs?from=yesterday", "option from"),
         ("kafka://ann:s3cr3t@k:9092/jobs?also=secrets", "option also"),
         ("kafka://ann:s3cr3t@k:9092/jobs?source=a%20b", "option source"),
+        ("kafka://ann:s3cr3t@k:9092/jobs?idempotent=perhaps", "option idempotent"),
     ],
 )
 def test_a_wrong_setting_is_told_without_its_password(url, events, told):

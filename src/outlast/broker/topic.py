@@ -65,6 +65,7 @@ def read_plan(url: str) -> StreamPlan:
         raise _refused("expected kafka://host:port/topic")
     try:
         address = read_address(url, _KAFKA | _OWN)
+        address.flag("idempotent", default=True)
     except InvalidInputError as error:
         raise renamed(error) from error
     if not address.netloc.rpartition("@")[2] or not _NAME.fullmatch(address.path):

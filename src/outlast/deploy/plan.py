@@ -85,6 +85,8 @@ class Plan:
         secrets = ["OUTLAST_LEDGER", "OUTLAST_BLOBS"]
         if settings.broker != "ledger":
             secrets.append("OUTLAST_BROKER")
+        if settings.events:
+            secrets.append("OUTLAST_EVENTS")
         said = settings.ledger != Settings().ledger  # else it is named where the secrets are
         return cls(
             deployment,
