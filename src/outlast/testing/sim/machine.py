@@ -111,10 +111,10 @@ class Machine:
         die: random.Random,
         switches: frozenset[str],
         tasks: Mapping[str, Runnable],
-        brokers: Brokers,
+        brokers: Brokers | None = None,
     ) -> None:
         self.ledger = ledger
-        self.brokers = brokers
+        self.brokers = brokers or Brokers(Net(die, frozenset()), referee.tally)  # which has none
         self.referee = referee
         self.tasks = tasks
         self.clock = VirtualClock(loop)
