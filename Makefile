@@ -18,8 +18,8 @@ help: ## show this list
 demo: $(STAMP) ## run the studio: real slow work, a killed worker, nothing lost (LEDGER=postgres BROKER=redis)
 	@$(BIN)/python examples/studio/demo.py $(if $(LEDGER),--ledger $(LEDGER)) $(if $(BROKER),--broker $(BROKER)) $(ARGS)
 
-test: $(STAMP) ## run the tests (ARGS="-k lease" is passed to pytest)
-	@$(BIN)/python -m pytest $(ARGS)
+test: $(STAMP) ## run the tests, a file at a time on each core (ARGS="-k lease" is passed to pytest)
+	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 check: $(STAMP) ## lint, format, types, rooms and tidy laws; changes nothing
 	@echo "ruff check" && $(BIN)/ruff check --quiet .
