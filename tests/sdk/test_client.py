@@ -353,7 +353,10 @@ async def test_a_job_can_run_again_with_other_arguments(client):
     assert await handle.result(timeout=20) == 4
 
 
-@pytest.mark.parametrize("job_id", ["nope", "../tasks", "", "a b?c#d", new_id()])
+UNKNOWN = "0192f0c1-2d3e-7f45-8a6b-7c8d9e0f1a2b"
+
+
+@pytest.mark.parametrize("job_id", ["nope", "../tasks", "", "a b?c#d", UNKNOWN])
 async def test_an_unknown_job_is_not_found(client, job_id):
     handle = client.handle(job_id)
 
