@@ -60,7 +60,8 @@ class Terminal:
             "from outlast.cli import main; sys.exit(main())"
         )
         environment = {**os.environ, "TERM": "xterm-256color"}
-        environment.pop("NO_COLOR", None)
+        for name in ("NO_COLOR", "COLUMNS", "LINES"):  # the terminal's own size counts
+            environment.pop(name, None)
         self._process = subprocess.Popen(
             [sys.executable, "-c", code, *map(str, arguments)],
             stdin=slave, stdout=slave, stderr=slave, start_new_session=True, env=environment,

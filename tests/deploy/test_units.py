@@ -58,8 +58,7 @@ def lines_of(unit, name):
 class Machine:
     """What of systemd a unit of ours needs: variables, commands in their order, notifications."""
 
-    def __init__(self, folder, run, secrets):
-        self._folder = folder
+    def __init__(self, run, secrets):
         self._secrets = secrets
         self._run = run
         self.processes = []
@@ -77,7 +76,7 @@ class Machine:
         (folder,) = lines_of(unit, "WorkingDirectory")
         for command in lines_of(unit, "ExecStartPre"):
             subprocess.run(shlex.split(command), cwd=folder, env=environment, check=True)
-        place = self._folder / f"{name}.notify"
+        place = Path(self._run) / f"{name}.notify"
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as box:
             box.bind(str(place))
             box.settimeout(WITHIN_S)
@@ -97,9 +96,9 @@ class Machine:
 
 
 @contextmanager
-def machine(folder, secrets):
+def machine(secrets):
     with TemporaryDirectory() as run:  # as short as /run/studio: sockets are made below it
-        made = Machine(folder, run, secrets)
+        made = Machine(run, secrets)
         try:
             yield made
         finally:
@@ -146,7 +145,7 @@ def test_the_units_of_a_target_do_jobs_of_every_queue_and_end_when_asked(folder,
         "OUTLAST_PORT": str(port),
     }
 
-    with machine(tmp_path, secrets) as one:
+    with machine(secrets) as one:
         for name in wanted:
             template = name.partition("@")[0] + "@.service" if "@" in name else name
             one.start(name, units[template])
