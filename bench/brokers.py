@@ -1,12 +1,11 @@
 """Every broker on a server of its own, with the ledger in PostgreSQL, beside the ledger alone."""
 
 import asyncio
-import contextlib
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from bench.app import app
 from bench.figures import Figure, pickup_ms, recover
@@ -31,6 +30,13 @@ _SERVERS: Final[dict[str, Callable[[], AbstractContextManager[Any]]]] = {
 _QUICK: Final = ("redis", "rabbitmq")  # of which a pickup in milliseconds is asked
 _BATCH: Final = 5_000
 _databases = itertools.count()
+
+
+class Alone(NamedTuple):
+    """What the ledger does alone: jobs drained a second, and a median pickup in milliseconds."""
+
+    rate: float
+    pickup: float
 
 
 def _places(server: PostgresServer, folder: Path, broker: str) -> tuple[Settings, tuple[str, ...]]:
@@ -77,37 +83,42 @@ async def _pickup(
             return await pickup_ms(rounds)
 
 
-@contextlib.contextmanager
-def _servers() -> Iterator[tuple[PostgresServer, dict[str, Any]]]:
-    with contextlib.ExitStack() as running:
-        ledger = running.enter_context(private_postgres())
-        yield ledger, {name: running.enter_context(start()) for name, start in _SERVERS.items()}
+async def _figures(
+    ledger: PostgresServer, folder: Path, name: str, url: str, sizes: tuple[int, int], alone: Alone
+) -> list[Figure]:
+    """Measure one broker whose server runs, beside the figures of the ledger alone."""
+    count, rounds = sizes
+    rate = await _drain(*_places(ledger, folder, url), folder, count)
+    p50, p99 = await _pickup(*_places(ledger, folder, url), folder, rounds)
+    is_quick = name in _QUICK
+    found = [
+        Figure(
+            f"{name}: drain", rate, "jobs/s", alone.rate, "≥ 0.8" if name == "redis" else "",
+            rate >= 0.8 * alone.rate if name == "redis" else None,
+        ),
+        Figure(
+            f"{name}: pickup p50", p50, "ms", alone.pickup, "≤ 5" if is_quick else "",
+            p50 <= 5 if is_quick else None,
+        ),
+        Figure(f"{name}: pickup p99", p99, "ms"),
+    ]  # fmt: skip
+    for what, limit in (("worker", 0.3), ("supervisor", 2.0)):
+        settings, extra = _places(ledger, folder, url)
+        took = await recover(settings, supervisor=what == "supervisor", extra=extra)
+        goal = f"≤ {limit:g}"
+        found.append(Figure(f"{name}: kill -9 {what}", took, "s", None, goal, took <= limit))
+    return found
 
 
 async def suite(folder: Path, scale: float) -> list[Figure]:
-    """Measure all brokers in one run, as durable as their starters make them."""
+    """Measure each broker while its server alone runs beside PostgreSQL."""
     found: list[Figure] = []
-    count, rounds = int(50_000 * scale), int(200 * scale) + 10
-    with _servers() as (ledger, brokers):
-        alone = await _drain(*_places(ledger, folder, "ledger"), folder, count)
-        for name, broker in brokers.items():
-            rate = await _drain(*_places(ledger, folder, broker.url), folder, count)
-            is_judged = name == "redis"
-            goal, reached = ("≥ 0.8", rate >= 0.8 * alone) if is_judged else ("", None)
-            found.append(Figure(f"{name}: drain", rate, "jobs/s", alone, goal, reached))
-        p50, _ = await _pickup(*_places(ledger, folder, "ledger"), folder, rounds)
-        idle = p50
-        for name, broker in brokers.items():
-            p50, p99 = await _pickup(*_places(ledger, folder, broker.url), folder, rounds)
-            goal, reached = ("≤ 5", p50 <= 5) if name in _QUICK else ("", None)
-            found.append(Figure(f"{name}: pickup p50", p50, "ms", idle, goal, reached))
-            found.append(Figure(f"{name}: pickup p99", p99, "ms"))
-        for name, broker in brokers.items():
-            for what, limit in (("worker", 0.3), ("supervisor", 2.0)):
-                settings, extra = _places(ledger, folder, broker.url)
-                took = await recover(settings, supervisor=what == "supervisor", extra=extra)
-                goal = f"≤ {limit:g}"
-                found.append(
-                    Figure(f"{name}: kill -9 {what}", took, "s", None, goal, took <= limit)
-                )
+    sizes = int(50_000 * scale), int(200 * scale) + 10
+    with private_postgres() as ledger:
+        rate = await _drain(*_places(ledger, folder, "ledger"), folder, sizes[0])
+        p50, _ = await _pickup(*_places(ledger, folder, "ledger"), folder, sizes[1])
+        for name, start in _SERVERS.items():
+            with start() as broker:
+                alone = Alone(rate, p50)
+                found += await _figures(ledger, folder, name, broker.url, sizes, alone)
     return found
