@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-pytest_plugins = ["tests.bucket", "tests.postgres"]
+pytest_plugins = ["tests.brokers", "tests.bucket", "tests.postgres"]
 
 ROOT_REASON = "needs root: run the tests as root, as CI does"
 HISTORY_REASON = "needs the repository's history: run the tests in a clone"

@@ -1,25 +1,9 @@
 """Ledgers with a history, and a Kafka to publish it to."""
 
-from contextlib import ExitStack
-
 import pytest
 
-from outlast.core.errors import CapabilityError
 from outlast.ledger import open_ledger
-from outlast.testing.kafka import private_kafka
-from tests.conftest import needs_server
 from tests.events.rig import Place
-
-
-@pytest.fixture(scope="session")
-def kafka():
-    """A Kafka of the session's own; who stops it starts another."""
-    with ExitStack() as stack:
-        try:
-            server = stack.enter_context(private_kafka())
-        except CapabilityError as error:
-            needs_server("kafka", error)
-        yield server
 
 
 @pytest.fixture

@@ -22,16 +22,22 @@ class Counted(MemoryLedger):
         return lost
 
 
-async def test_a_child_that_still_starts_is_not_taken_for_dead_and_one_given_up_is():
-    ledger, child = Counted(), Child(["sleep", "300"], works=True)
+async def nothing(holder):
+    return None
 
-    async def nothing(holder):
-        return None
 
-    keeper = Supervisor(
+def keeping(ledger, child):
+    """Return a supervisor of one child that beats two hundred times a second."""
+    return Supervisor(
         ledger, [child], mark="MARK", on_change=lambda _: None, after_death=nothing, grace_s=0,
         beat_us=5 * MILLISECOND,
     )  # fmt: skip
+
+
+async def test_a_child_that_still_starts_is_not_taken_for_dead_and_one_given_up_is():
+    ledger, child = Counted(), Child(["sleep", "300"], works=True)
+
+    keeper = keeping(ledger, child)
     running = asyncio.create_task(keeper.run())
     async with asyncio.timeout(20):
         for _ in range(30):
@@ -51,13 +57,7 @@ async def test_a_child_that_still_starts_is_not_taken_for_dead_and_one_given_up_
 async def test_a_child_whose_record_a_failover_lost_starts_anew():
     ledger, child = Counted(), Child(["sleep", "300"], works=True)
 
-    async def nothing(holder):
-        return None
-
-    keeper = Supervisor(
-        ledger, [child], mark="MARK", on_change=lambda _: None, after_death=nothing, grace_s=0,
-        beat_us=5 * MILLISECOND,
-    )  # fmt: skip
+    keeper = keeping(ledger, child)
     running = asyncio.create_task(keeper.run())
     async with asyncio.timeout(20):
         await ledger.beats.acquire()
@@ -106,9 +106,6 @@ def pauses_after(lives):
         died.append(loop.time() + left[0])
         return Mortal(left.pop(0))
 
-    async def nothing(holder):
-        return None
-
     keeper = Supervisor(
         MemoryLedger(), [Child([], works=False)], mark="MARK", on_change=lambda _: None,
         after_death=nothing, spawn=spawn,
@@ -136,9 +133,6 @@ def nudged():
 
     async def spawn(command, environment):
         return Nudged(2, got[command[0]])
-
-    async def nothing(holder):
-        return None
 
     keeper = Supervisor(
         MemoryLedger(), children, mark="MARK", on_change=lambda _: None, after_death=nothing,

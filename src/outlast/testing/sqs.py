@@ -8,7 +8,6 @@ It is a process of its own, so it can be stopped, killed and restarted, which em
 
 import os
 import shutil
-import socket
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -58,13 +57,6 @@ class SqsServer(Server):
         chosen = [f"{name}={value}" for name, value in environment.items()]
         place = ("-H", "127.0.0.1", "-p", str(self.port))
         return self._launch(["/usr/bin/env", *chosen, sys.executable, "-c", _PROGRAM, *place])
-
-    def _is_ready(self) -> bool:
-        try:
-            with socket.create_connection(("127.0.0.1", self.port), timeout=5):
-                return True
-        except OSError:
-            return False
 
 
 @contextmanager

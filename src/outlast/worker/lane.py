@@ -23,8 +23,6 @@ class Lane:
     """Receives while its pool waits, and takes tickets away whose jobs the pool has claimed."""
 
     def __init__(self, broker: Broker, queues: tuple[str, ...], wake: Callable[[], None]) -> None:
-        self.received = 0
-        self.idle_wakes = 0  # tickets that led to a claim which brought nothing
         self._broker = broker
         self._queues = queues
         self._wake = wake
@@ -78,7 +76,6 @@ class Lane:
             elif rest_is_wanted:
                 self._back.append(ticket)
             else:
-                self.idle_wakes += 1
                 self._done.append(ticket)
         self._stirred.set()
 
@@ -164,7 +161,6 @@ class Lane:
         if task.cancelled():
             return ()
         got: Sequence[Delivery] = task.result()
-        self.received += len(got)
         return got
 
     async def _bounded(
